@@ -1,0 +1,190 @@
+//! Cuts a lane's part of a window into batches and writes their commands. Pure: no I/O of its own.
+//!
+//! Where batches end depends on the source, the routing and the two limits alone, all of which the
+//! marker holds, so that a resumed load cuts the same ones.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::ops::Range;
+
+use crate::command::{Rewrite, deadline, lookup, trim};
+use crate::partition::{Action, LanePart, Op, split_unit};
+use crate::resp::encode;
+use crate::resp::frame::Arguments;
+use crate::route::{Form, Placement, Rules};
+use crate::source::Source;
+
+/// A transaction of the source with more commands than this in one lane is cut into several batches.
+const TRANSACTION_COMMANDS_MAX: usize = 10_000;
+/// The same for its bytes.
+const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
+
+/// A run of one lane's commands, applied together with the marker that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its steps, as indexes into [`LanePart::ops`].
+    pub ops: Range<usize>,
+    /// Its number in the window, counted from 1: the marker's `batch` once it is applied.
+    pub number: u64,
+    /// The database of its first command.
+    pub db: u32,
+    /// Its commands, without SELECTs.
+    pub commands: u64,
+    /// Their bytes in the source.
+    pub bytes: u64,
+    /// Whether a SWAPDB is among them.
+    pub swaps: bool,
+}
+
+/// Cuts the batches of one part, in order.
+#[derive(Debug, Clone)]
+pub struct Batches<'p> {
+    part: &'p LanePart,
+    commands_max: usize,
+    bytes_max: u64,
+    next: usize,
+    number: u64,
+    db: u32,
+}
+
+impl<'p> Batches<'p> {
+    /// All batches of `part`, of at most `commands_max` commands and `bytes_max` bytes each, unless a
+    /// single command or transaction is larger.
+    pub fn new(part: &'p LanePart, commands_max: usize, bytes_max: usize) -> Self {
+        Batches { part, commands_max, bytes_max: bytes_max as u64, next: 0, number: 0, db: part.window.db }
+    }
+
+    fn is_full(&self, batch: &Batch, before: &Op, op: &Op) -> bool {
+        let with = batch.bytes + u64::from(op.len);
+        if op.transaction != 0 && op.transaction == before.transaction {
+            return batch.ops.len() >= TRANSACTION_COMMANDS_MAX || with > TRANSACTION_BYTES_MAX;
+        }
+        batch.ops.len() >= self.commands_max || with > self.bytes_max
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let ops = &self.part.ops;
+        let mut batch =
+            Batch { ops: self.next..self.next, number: self.number + 1, db: self.db, commands: 0, bytes: 0, swaps: false };
+        while let Some(op) = ops.get(batch.ops.end) {
+            if batch.commands > 0 && self.is_full(&batch, &ops[batch.ops.end - 1], op) {
+                break;
+            }
+            if op.action == Action::Select {
+                self.db = op.start;
+                if batch.commands == 0 {
+                    batch.db = op.start;
+                }
+            } else {
+                batch.commands += 1;
+                batch.bytes += u64::from(op.len);
+                batch.swaps |= matches!(op.action, Action::Swap(_));
+            }
+            batch.ops.end += 1;
+        }
+        self.next = batch.ops.end;
+        self.number = batch.number;
+        (batch.commands > 0).then_some(batch)
+    }
+}
+
+/// What writing a batch's commands came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Commands written before that of the batch's first step: 1 if a SELECT was needed, else 0.
+    pub before: usize,
+    /// The database that is selected after the last one.
+    pub db: u32,
+}
+
+/// Writes the commands of a batch; `db` is the database that is selected before.
+///
+/// Each step of `batch.ops` becomes exactly one command. Large arguments are handed to `out` as they
+/// lie in the map, so that a buffering writer passes them on uncopied.
+pub fn write_commands<P: Placement, W: Write>(
+    out: &mut W,
+    source: &Source,
+    rules: &Rules<P>,
+    lane: usize,
+    (part, batch): (&LanePart, &Batch),
+    db: u32,
+) -> io::Result<Written> {
+    let mut written = Written { before: 0, db };
+    let mut buffer = Vec::new();
+    let steps = part.ops.get(batch.ops.clone()).unwrap_or_default();
+    if batch.db != db && steps.first().is_some_and(|op| op.action != Action::Select) {
+        encode::select(&mut buffer, batch.db);
+        out.write_all(&buffer)?;
+        written = Written { before: 1, db: batch.db };
+    }
+    for op in steps {
+        let (Action::Send(form) | Action::Swap(form)) = op.action else {
+            buffer.clear();
+            encode::select(&mut buffer, op.start);
+            out.write_all(&buffer)?;
+            written.db = op.start;
+            continue;
+        };
+        let bytes = part.bytes(source, op);
+        if form == Form::Verbatim {
+            out.write_all(bytes)?;
+            continue;
+        }
+        let arguments: Vec<&[u8]> = Arguments::of(bytes).collect();
+        match form {
+            Form::Part => write_arguments(out, &own_part(rules, lane, written.db, &arguments))?,
+            Form::Rewritten => match rewritten(&arguments, rules.clock) {
+                Some(arguments) => write_arguments(out, &arguments)?,
+                None => write_arguments(out, &arguments)?,
+            },
+            Form::Canonical | Form::Verbatim => write_arguments(out, &arguments)?,
+        }
+    }
+    Ok(written)
+}
+
+fn write_arguments<W: Write, A: AsRef<[u8]>>(out: &mut W, arguments: &[A]) -> io::Result<()> {
+    let mut header = Vec::with_capacity(24);
+    encode::array(&mut header, arguments.len());
+    for argument in arguments {
+        let argument = argument.as_ref();
+        encode::bulk_header(&mut header, argument.len());
+        out.write_all(&header)?;
+        out.write_all(argument)?;
+        header.clear();
+        header.extend_from_slice(b"\r\n");
+    }
+    out.write_all(&header)
+}
+
+/// The part of a splittable command that belongs to a lane.
+fn own_part<'a, P: Placement>(rules: &Rules<P>, lane: usize, db: u32, arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let unit = split_unit(arguments);
+    let mut own: Vec<&[u8]> = arguments.iter().take(1).copied().collect();
+    for group in arguments.get(1..).unwrap_or_default().chunks(unit) {
+        if rules.routing.lane(db, group[0]) == lane {
+            own.extend_from_slice(group);
+        }
+    }
+    own
+}
+
+/// The command that a live server needs in place of this one; `None` if it may stand.
+fn rewritten<'a>(arguments: &[&'a [u8]], clock: deadline::Clock) -> Option<Vec<Cow<'a, [u8]>>> {
+    let spec = lookup(arguments.first()?)?;
+    if spec.rewrite == Rewrite::StreamTrim {
+        return trim::rewrite(arguments, spec.name == "XADD");
+    }
+    match deadline::shift(spec.rewrite, arguments, clock) {
+        deadline::Shifted::Changed(arguments, _) => Some(arguments),
+        deadline::Shifted::AsItStands | deadline::Shifted::Refused(_) => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

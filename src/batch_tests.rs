@@ -1,0 +1,105 @@
+//! Tests of cutting and writing batches, over a source in a temporary file.
+
+use std::io::Write;
+
+use super::*;
+use crate::partition::{partition, window_bytes};
+use crate::route::{OwnLane, Routing};
+use crate::survey::survey;
+
+struct Parts {
+    source: Source,
+    rules: Rules,
+    parts: Vec<Vec<LanePart>>,
+}
+
+fn parts(shards: usize, commands: &[&str]) -> Parts {
+    let mut bytes = Vec::new();
+    for command in commands {
+        encode::command(&mut bytes, &command.split(' ').collect::<Vec<_>>());
+    }
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(&bytes).expect("room");
+    let source = Source::open(file.path()).expect("a readable source");
+    let rules = Rules {
+        routing: Routing::new(shards, OwnLane),
+        live: vec![true; shards],
+        marker_key: b"marker".to_vec(),
+        clock: deadline::Clock { now_ms: 1000, offset_ms: deadline::OFFSET_FAR_MS },
+    };
+    let seen = survey(&source, &rules, window_bytes(shards), source.end(), &|_| Ok(())).expect("a sound source");
+    let parts = seen
+        .windows
+        .iter()
+        .map(|(window, sum)| partition(&source, window, *sum, &rules).expect("an unchanged source"))
+        .collect();
+    Parts { source, rules, parts }
+}
+
+impl Parts {
+    /// The batches of a lane, as text, each with its SELECTs.
+    fn batches(&self, lane: usize, commands_max: usize, bytes_max: usize) -> Vec<String> {
+        let mut shown = Vec::new();
+        for window in &self.parts {
+            for batch in Batches::new(&window[lane], commands_max, bytes_max) {
+                let mut out = Vec::new();
+                write_commands(&mut out, &self.source, &self.rules, lane, (&window[lane], &batch), 0).expect("memory");
+                shown.push(text(&out));
+            }
+        }
+        shown
+    }
+}
+
+fn text(mut bytes: &[u8]) -> String {
+    let mut commands = Vec::new();
+    while let Ok((rest, crate::resp::frame::Record::Command(_))) = crate::resp::frame::record(bytes) {
+        let words: Vec<_> = Arguments::of(bytes).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect();
+        commands.push(words.join(" "));
+        bytes = rest;
+    }
+    commands.join("; ")
+}
+
+/// crc32 % 2: a, b, c are odd; d, e are even.
+#[test]
+fn commands_reach_their_lanes_in_order_with_their_databases() {
+    let parts = parts(2, &["SET a 1", "SELECT 3", "SET d 1", "SET a 2", "MSET a 3 d 3 e 3", "SELECT 0", "DEL d b", "FLUSHDB"]);
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["SELECT 3; SET d 1; MSET d 3 e 3; SELECT 0; DEL d; FLUSHDB"]
+    );
+    assert_eq!(parts.batches(1, 100, 1 << 20), ["SET a 1; SELECT 3; SET a 2; MSET a 3; SELECT 0; DEL b; FLUSHDB"]);
+}
+
+#[test]
+fn every_batch_selects_for_itself() {
+    let parts = parts(1, &["SELECT 2", "SET a 1", "SET b 2", "SELECT 4", "SET c 3"]);
+    assert_eq!(parts.batches(0, 1, 1 << 20), ["SELECT 2; SET a 1", "SELECT 2; SET b 2", "SELECT 4; SET c 3"]);
+}
+
+#[test]
+fn transactions_stay_whole() {
+    let parts = parts(1, &["SET a 1", "MULTI", "SET b 2", "SELECT 1", "SET c 3", "EXEC", "SET d 4", "MULTI", "SET e 5", "EXEC"]);
+    assert_eq!(
+        parts.batches(0, 2, 1 << 20),
+        ["SET a 1; SET b 2; SELECT 1; SET c 3", "SELECT 1; SET d 4; SET e 5"]
+    );
+}
+
+#[test]
+fn bytes_bound_batches() {
+    let parts = parts(1, &["SET a 1", "SET b 2", "SET c 3"]);
+    assert_eq!(parts.batches(0, 100, 60), ["SET a 1; SET b 2", "SET c 3"]);
+    assert_eq!(parts.batches(0, 100, 1), ["SET a 1", "SET b 2", "SET c 3"]);
+}
+
+#[test]
+fn deadlines_and_trims_are_rewritten() {
+    let parts = parts(1, &["SET a 1 PX 5", "XADD s MAXLEN = 3 LIMIT 9 1-1 f v", "XADD s 1-2 f v", "PEXPIREAT a 7 GT"]);
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["SET a 1 PXAT 4000000000000001005; XADD s MAXLEN = 3 1-1 f v; XADD s 1-2 f v; \
+          PEXPIREAT a 4000000000000000007 GT"]
+    );
+}

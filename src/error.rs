@@ -1,0 +1,172 @@
+//! The one error type: what went wrong, where, and what to do about it; and the table of exit codes.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What kind of failure this is. The kind alone decides the exit code, see [`Kind::exit_code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A local failure that is none of the others: a full disk, a file that cannot be written.
+    Local,
+    /// The command line or the topology file is wrong.
+    Usage,
+    /// The source is missing, unreadable, damaged, or changed while it was read.
+    Source,
+    /// The source holds commands or values that cannot be carried out faithfully.
+    Unsupported,
+    /// A target was found unfit before anything was written.
+    Target,
+    /// Checkpoint, markers and command line do not belong together, or another loader is at work.
+    Conflict,
+    /// A target failed during the load; running the same command again resumes.
+    Stopped,
+    /// A target answered differently from a server that loads the source; only `--restart` continues.
+    Diverged,
+    /// A signal ended the load; running the same command again resumes.
+    Interrupted,
+}
+
+impl Kind {
+    /// The process's exit code for this kind. 0 is success; these numbers are part of the interface.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Kind::Local => 1,
+            Kind::Usage => 2,
+            Kind::Source => 3,
+            Kind::Unsupported => 4,
+            Kind::Target => 5,
+            Kind::Conflict => 6,
+            Kind::Stopped => 7,
+            Kind::Diverged => 8,
+            Kind::Interrupted => 9,
+        }
+    }
+}
+
+/// An error: one sentence of what happened, the places it concerns, and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    /// `label: value` lines that say where: file, byte offset, command, key, shard.
+    places: Vec<(&'static str, String)>,
+    remedy: Option<String>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind`; `message` is one sentence without a full stop.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), places: Vec::new(), remedy: None, source: None }
+    }
+
+    /// Adds the file that the error concerns.
+    pub fn file(self, path: impl Into<PathBuf>) -> Self {
+        let path: PathBuf = path.into();
+        self.place("file", path.display().to_string())
+    }
+
+    /// Adds the byte offset in that file.
+    pub fn offset(self, offset: u64) -> Self {
+        self.place("byte", offset.to_string())
+    }
+
+    /// Adds the shard (its number in the topology, from 0) and its address.
+    pub fn shard(self, shard: usize, address: impl fmt::Display) -> Self {
+        self.place("shard", format!("{shard} ({address})"))
+    }
+
+    /// Adds any other labelled place, e.g. `command`, `key`, `found`, `expected`.
+    pub fn place(mut self, label: &'static str, value: impl Into<String>) -> Self {
+        self.places.push((label, value.into()));
+        self
+    }
+
+    /// Says what the user can do.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Keeps the error that caused this one; its text is shown too.
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind, which decides the exit code.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The sentence alone, without places, cause and remedy.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        for (label, value) in &self.places {
+            write!(f, "\n  {label}: {value}")?;
+        }
+        if let Some(remedy) = &self.remedy {
+            write!(f, "\n  what to do: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Shows bytes of a command or key in a message: printable ASCII as it is, the rest as `\xNN`, at
+/// most `SHOWN_BYTES_MAX` bytes and then the length.
+pub fn shown(bytes: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 64;
+    let mut text = String::with_capacity(bytes.len().min(SHOWN_BYTES_MAX) + 2);
+    for byte in bytes.iter().take(SHOWN_BYTES_MAX) {
+        match byte {
+            b'\\' => text.push_str("\\\\"),
+            0x20..=0x7e => text.push(char::from(*byte)),
+            b'\r' => text.push_str("\\r"),
+            b'\n' => text.push_str("\\n"),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    if bytes.len() > SHOWN_BYTES_MAX {
+        text.push_str(&format!("… ({} bytes)", bytes.len()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_names_message_cause_places_and_remedy_in_this_order() {
+        let error = Error::new(Kind::Source, "cannot read the source")
+            .file("dump.aof")
+            .offset(17)
+            .remedy("check the path")
+            .caused_by(std::io::Error::other("no luck"));
+        assert_eq!(
+            error.to_string(),
+            "cannot read the source: no luck\n  file: dump.aof\n  byte: 17\n  what to do: check the path"
+        );
+    }
+
+    #[test]
+    fn shown_escapes_and_shortens() {
+        assert_eq!(shown(b"a\\b\r\n\x00\xff"), "a\\\\b\\r\\n\\x00\\xff");
+        assert!(shown(&[b'x'; 100]).ends_with("x… (100 bytes)"));
+    }
+}

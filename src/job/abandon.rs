@@ -1,0 +1,39 @@
+//! Gives a load up for good: puts right what it left in the targets.
+
+use super::{Ended, targets};
+use crate::checkpoint::Lock;
+use crate::config::Job;
+use crate::error::{Error, Kind, Result};
+use crate::sink::{Stop, abandon, inspect};
+use crate::topology::Target;
+
+/// Puts deadlines right, removes markers, and at last the checkpoint.
+pub fn abandon(job: &Job, stop: &Stop) -> Result<Ended> {
+    let _lock = Lock::take(&job.checkpoint)?;
+    let found = targets::inspect(job)?;
+    let mut lines = Vec::new();
+    for (set, found) in job.topology.sets.iter().zip(&found) {
+        let Some(marker) = &found.marker else {
+            lines.push(format!("{}: no marker, nothing to put right", found.name));
+            continue;
+        };
+        match &set.target {
+            Target::Aof { directory } => abandon::directory(directory)?,
+            Target::Server(members) => {
+                let (name, mut connection) = targets::connect(job, members)?;
+                abandon::server(&mut connection, &job.marker_key, marker, &name, stop)
+                    .map_err(|fault| inspect::fatal(&name, fault))?;
+            }
+        }
+        lines.push(format!("{}: deadlines put right, marker removed", found.name));
+    }
+    match std::fs::remove_file(&job.checkpoint) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::Local, "cannot remove the checkpoint").file(&job.checkpoint).caused_by(error))
+        }
+        _ => {
+            lines.push("the load is abandoned; what it had written stays in the servers".to_owned());
+            Ok(Ended { output: Some(lines.join("\n")), error: None })
+        }
+    }
+}

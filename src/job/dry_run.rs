@@ -1,0 +1,48 @@
+//! The survey alone, and what it found.
+
+use std::time::Instant;
+
+use rayon::ThreadPool;
+
+use super::{Ended, now_ms, refusal, shown, targets};
+use crate::command::deadline::{Clock, OFFSET_FAR_MS};
+use crate::config::Job;
+use crate::error::Result;
+use crate::partition::window_bytes;
+use crate::report::SurveyReport;
+use crate::route::{OwnLane, Routing, Rules};
+use crate::sink::Stop;
+use crate::source::Source;
+use crate::survey::survey;
+use crate::writer::interrupted;
+
+/// Surveys the source; connects to the targets only to look at them, and only if asked to.
+pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) -> Result<Ended> {
+    let begun = Instant::now();
+    let source = Source::open(&job.source)?;
+    let lanes = job.topology.sets.len();
+    let rules = Rules {
+        routing: Routing::new(lanes, OwnLane),
+        live: targets::live(job),
+        marker_key: job.marker_key.clone(),
+        clock: Clock { now_ms: now_ms(), offset_ms: OFFSET_FAR_MS },
+    };
+    let advance = |_| if stop.requested() { Err(interrupted()) } else { Ok(()) };
+    let survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;
+    let report = SurveyReport {
+        source: &source,
+        survey: &survey,
+        targets: &targets::names(job),
+        skip_unsupported: job.skip_unsupported,
+        took: begun.elapsed(),
+    };
+    let output = Some(shown(job.output, |color| report.text(color), || report.json()));
+    let checked = refusal::check(job, &source, &survey).and_then(|()| {
+        if !check_topology {
+            return Ok(());
+        }
+        let found = targets::inspect(job)?;
+        targets::require(job, &found, &survey)
+    });
+    Ok(Ended { output, error: checked.err() })
+}

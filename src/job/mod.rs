@@ -1,0 +1,69 @@
+//! What a run does, from the checked plan to the report: the only place that wires the rest together.
+
+mod abandon;
+mod dry_run;
+mod load;
+mod refusal;
+mod run;
+mod start;
+mod targets;
+
+use std::io::IsTerminal;
+
+use crate::config::{Job, Mode, Output};
+use crate::error::{Error, Kind, Result};
+use crate::report::color_on;
+use crate::sink::Stop;
+
+/// What is to be printed, and how the run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The result, for stdout: text, or JSON if asked for.
+    pub output: Option<String>,
+    /// Why it did not end well.
+    pub error: Option<Error>,
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Ended { output: None, error: Some(error) }
+    }
+}
+
+/// Does what the plan says; `stop` asks for an early end.
+pub fn run(job: &Job, stop: &Stop) -> Ended {
+    let pool = match threads(job) {
+        Ok(pool) => pool,
+        Err(error) => return error.into(),
+    };
+    match job.mode {
+        Mode::Load => load::load(job, stop, &pool),
+        Mode::DryRun { check_topology } => {
+            dry_run::dry_run(job, check_topology, stop, &pool).unwrap_or_else(Ended::from)
+        }
+        Mode::Abandon => abandon::abandon(job, stop).unwrap_or_else(Ended::from),
+    }
+}
+
+fn threads(job: &Job) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(job.threads)
+        .thread_name(|number| format!("partition-{number}"))
+        .build()
+        .map_err(|error| Error::new(Kind::Local, "cannot start threads").caused_by(error))
+}
+
+/// A report as the user wants it on stdout.
+fn shown(output: Output, text: impl FnOnce(bool) -> String, json: impl FnOnce() -> serde_json::Value) -> String {
+    if output.json {
+        json().to_string()
+    } else {
+        text(color_on(output.color, std::io::stdout().is_terminal()))
+    }
+}
+
+/// The current Unix time in milliseconds.
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,38 @@
+//! Turns what the survey found amiss into an error.
+
+use crate::config::Job;
+use crate::error::{Error, Kind, Result};
+use crate::source::Source;
+use crate::survey::Survey;
+
+/// Refuses a source whose end is cut, if asked to, and one with commands that cannot be carried out,
+/// unless asked to leave them out.
+pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
+    if let (Some(tail), true) = (survey.tail, job.strict_tail) {
+        let what = if tail.open_transaction { "a transaction without EXEC" } else { "a cut command" };
+        return Err(source
+            .error(Kind::Source, format!("the source ends in {what}; nothing was written"), tail.at)
+            .place("dropped", format!("{} bytes", tail.bytes))
+            .remedy("load without --strict-tail to leave it out, as redis-server does"));
+    }
+    let total = survey.tally.refused_total();
+    if total == 0 || job.skip_unsupported {
+        return Ok(());
+    }
+    let noun = if total == 1 { "command" } else { "commands" };
+    let mut error = Error::new(
+        Kind::Unsupported,
+        format!("{total} {noun} of the source cannot be carried out faithfully; nothing was written"),
+    );
+    for (refusal, count) in &survey.tally.refusals {
+        error = error.place("reason", format!("{count} x {}", refusal.reason()));
+    }
+    for refused in &survey.tally.refused {
+        let file = source.file(refused.at.segment).display();
+        error = error.place(
+            "refused",
+            format!("{file} byte {}: {} {}: {}", refused.at.offset, refused.command, refused.key, refused.refusal.reason()),
+        );
+    }
+    Err(error.remedy("see --dry-run for the whole picture; --skip-unsupported loads the rest and reports what is left out"))
+}

@@ -1,0 +1,206 @@
+//! Runs a load that is prepared: partitions for all lanes, drives their writers, settles, tidies up.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use crate::checkpoint::{Checkpoint, Lane, Status};
+use crate::config::Job;
+use crate::counters::{Counters, LaneState};
+use crate::error::{Error, Kind, Result};
+use crate::feed::{Feed, Numbered, Plan};
+use crate::marker::{LoadId, Phase};
+use crate::sink::{Sink, Stop};
+use crate::writer::{Identity, LaneBoard, LaneWriter};
+
+/// Parts that wait for a lane's writer: enough to bridge the moment until the next ones are ready.
+const QUEUE_PARTS_MAX: usize = 2;
+/// Windows partitioned in one go, for each thread.
+const WINDOWS_PER_THREAD: usize = 2;
+/// How often a full queue is tried again.
+const QUEUE_RETRY: Duration = Duration::from_millis(1);
+
+/// A load that is ready to run.
+pub struct Run<'s> {
+    /// The plan of the user.
+    pub job: &'s Job,
+    /// What the lanes read.
+    pub plan: Plan<'s>,
+    /// Which load it is.
+    pub load: LoadId,
+    /// Who writes the markers.
+    pub identity: Identity,
+    /// Asks to end early.
+    pub stop: &'s Stop,
+    /// Numbers for progress.
+    pub counters: &'s Arc<Counters>,
+    /// What the lanes tell.
+    pub boards: &'s [LaneBoard],
+    /// Threads that partition.
+    pub pool: &'s ThreadPool,
+}
+
+impl<'s> Run<'s> {
+    /// Applies all lanes; gives back their writers, settled or not, with what went wrong.
+    pub fn load(&self, sinks: Vec<Box<dyn Sink + 's>>, starts: &[usize]) -> (Vec<LaneWriter<'s>>, Result<()>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = sinks.iter().map(|_| sync_channel(QUEUE_PARTS_MAX)).unzip();
+        thread::scope(|scope| {
+            let lanes = sinks.into_iter().zip(receivers).enumerate();
+            let running: Vec<_> = lanes
+                .map(|(lane, (sink, queue))| {
+                    let mut writer = self.writer(lane, sink, Feed::new(self.plan, lane, Some(queue)));
+                    scope.spawn(move || {
+                        let result = writer.load().map(drop);
+                        if result.is_err() {
+                            writer.stop.request();
+                        }
+                        (writer, result)
+                    })
+                })
+                .collect();
+            let dispatched = self.pool.install(|| self.dispatch(senders, starts));
+            if dispatched.is_err() {
+                self.stop.request();
+            }
+            let mut writers = Vec::new();
+            let mut results = vec![dispatched];
+            for thread in running {
+                match thread.join() {
+                    Ok((writer, result)) => {
+                        writers.push(writer);
+                        results.push(result);
+                    }
+                    Err(_) => results.push(Err(panicked())),
+                }
+            }
+            (writers, first_cause(results))
+        })
+    }
+
+    /// Settles all lanes, in parallel.
+    pub fn settle(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
+        self.on_all(writers, LaneWriter::settle)
+    }
+
+    /// Takes all markers away.
+    pub fn finish(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
+        self.on_all(writers, LaneWriter::finish)
+    }
+
+    /// Writers without queue, for a load whose lanes are all applied.
+    pub fn writers(&self, sinks: Vec<Box<dyn Sink + 's>>) -> Vec<LaneWriter<'s>> {
+        let lanes = sinks.into_iter().enumerate();
+        lanes.map(|(lane, sink)| self.writer(lane, sink, Feed::new(self.plan, lane, None))).collect()
+    }
+
+    fn on_all(&self, writers: &mut [LaneWriter<'s>], step: fn(&mut LaneWriter<'s>) -> Result<()>) -> Result<()> {
+        let results = thread::scope(|scope| {
+            let running: Vec<_> = writers.iter_mut().map(|writer| scope.spawn(move || step(writer))).collect();
+            running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+        });
+        first_cause(results)
+    }
+
+    fn writer(&self, lane: usize, sink: Box<dyn Sink + 's>, feed: Feed<'s>) -> LaneWriter<'s>
+    where
+        Self: 's,
+    {
+        LaneWriter {
+            lane,
+            sink,
+            feed,
+            source: self.plan.source,
+            load: self.load.clone(),
+            identity: self.identity,
+            limits: self.job.limits,
+            stop: self.stop,
+            counters: &self.counters.lanes[lane],
+            board: &self.boards[lane],
+            alive: std::time::Instant::now(),
+        }
+    }
+
+    /// Partitions the windows in order and hands out the parts. A lane gets them from `starts[lane]` on.
+    fn dispatch(&self, senders: Vec<SyncSender<Numbered>>, starts: &[usize]) -> Result<()> {
+        let group = WINDOWS_PER_THREAD * rayon::current_num_threads();
+        let end = self.plan.windows.len();
+        let first = starts.iter().copied().min().unwrap_or(end);
+        let ready = |from: usize| -> Result<Vec<Vec<Arc<crate::partition::LanePart>>>> {
+            let numbers = from..(from + group).min(end);
+            let parts = numbers.into_par_iter().map(|number| {
+                Ok(self.plan.partition(number)?.into_iter().map(Arc::new).collect())
+            });
+            parts.collect()
+        };
+        let mut at = first;
+        let mut parts = ready(at)?;
+        while !parts.is_empty() && !self.stop.requested() {
+            let (next, ()) = rayon::join(|| ready(at + group), || self.hand_out(at, parts, &senders, starts));
+            at += group;
+            parts = next?;
+        }
+        Ok(())
+    }
+
+    fn hand_out(
+        &self,
+        from: usize,
+        windows: Vec<Vec<Arc<crate::partition::LanePart>>>,
+        senders: &[SyncSender<Numbered>],
+        starts: &[usize],
+    ) {
+        for (number, parts) in (from..).zip(windows) {
+            for (lane, part) in parts.into_iter().enumerate() {
+                if number >= starts[lane] {
+                    self.hand_to(lane, (number, part), &senders[lane]);
+                }
+            }
+        }
+    }
+
+    /// Waits for room in a lane's queue, but not for a lane whose target is away: that one will
+    /// partition for itself what it missed.
+    fn hand_to(&self, lane: usize, mut numbered: Numbered, sender: &SyncSender<Numbered>) {
+        loop {
+            match sender.try_send(numbered) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => numbered = back,
+            }
+            if self.stop.requested() || self.counters.lanes[lane].state() == LaneState::Reconnecting {
+                return;
+            }
+            thread::sleep(QUEUE_RETRY);
+        }
+    }
+
+    /// Writes the checkpoint file as the lanes stand now.
+    pub fn record(&self, status: Status) -> Result<()> {
+        let lanes = self.boards.iter().zip(&self.counters.targets).map(|(board, target)| Lane {
+            target: target.clone(),
+            marker: board.marker().map(|marker| marker.to_string()).unwrap_or_default(),
+        });
+        let lanes: Vec<Lane> = lanes.collect();
+        let diverged =
+            self.boards.iter().any(|board| board.marker().is_some_and(|m| matches!(m.phase, Phase::Diverged(_))));
+        let status = if diverged { Status::Diverged } else { status };
+        Checkpoint::new(status, &self.job.source, lanes).write(&self.job.checkpoint)
+    }
+}
+
+/// The error that made the others stop: the first that is not merely their stopping.
+fn first_cause(results: Vec<Result<()>>) -> Result<()> {
+    let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+    match errors.iter().position(|error| error.kind() != Kind::Interrupted) {
+        Some(at) => Err(errors.swap_remove(at)),
+        None => errors.pop().map_or(Ok(()), Err),
+    }
+}
+
+fn panicked() -> Error {
+    Error::new(Kind::Stopped, "a thread of the loader ended unexpectedly")
+        .remedy("run the same command again, it resumes; please report this with the text above")
+}

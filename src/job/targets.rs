@@ -1,0 +1,135 @@
+//! The targets of a job: looked at before anything is written, and opened as sinks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use redis::Connection;
+
+use crate::config::Job;
+use crate::error::{Error, Kind, Result};
+use crate::marker::Marker;
+use crate::route::Rules;
+use crate::sink::aof::{self, AofSink};
+use crate::sink::exchange::Flush;
+use crate::sink::inspect::{self, Inspection};
+use crate::sink::server::{ServerSink, no_master};
+use crate::sink::{Sink, Stop, control};
+use crate::source::Source;
+use crate::survey::Survey;
+use crate::topology::{Endpoint, Members, Target};
+
+/// A target as it was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Who it is.
+    pub name: String,
+    /// The marker in it.
+    pub marker: Option<Marker>,
+    /// What it holds beside the marker, in words; empty if nothing.
+    pub holds: String,
+    /// What only a live server has.
+    pub live: Option<Inspection>,
+}
+
+impl Found {
+    /// Whether nothing but the marker is in it.
+    pub fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    /// What has to be deleted when a load begins, if the user wants that.
+    pub fn flush(&self, wanted: bool) -> Flush {
+        let live = wanted && self.live.is_some();
+        Flush { keys: live, functions: live && self.live.as_ref().is_some_and(|live| live.functions > 0) }
+    }
+}
+
+/// For each lane whether its target is a live server.
+pub fn live(job: &Job) -> Vec<bool> {
+    job.topology.sets.iter().map(|set| matches!(set.target, Target::Server(_))).collect()
+}
+
+/// The targets' names.
+pub fn names(job: &Job) -> Vec<String> {
+    job.topology.sets.iter().map(|set| set.target.to_string()).collect()
+}
+
+/// Looks at every target; refuses those that are not fit, and two sets with one master.
+pub fn inspect(job: &Job) -> Result<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::with_capacity(job.topology.sets.len());
+    for (lane, set) in job.topology.sets.iter().enumerate() {
+        let next = match &set.target {
+            Target::Aof { directory } => inspect_directory(directory)?,
+            Target::Server(members) => {
+                let (name, mut connection) = connect(job, members)?;
+                inspect_server(job, &mut connection, name)?
+            }
+        };
+        let run_id = |found: &Found| found.live.as_ref().map(|live| live.run_id.clone());
+        if let Some(other) = found.iter().position(|other| run_id(other).is_some() && run_id(other) == run_id(&next)) {
+            return Err(Error::new(Kind::Target, "two replica sets have the same master; nothing was written")
+                .shard(other, &found[other].name)
+                .shard(lane, &next.name)
+                .remedy("give every set a master of its own in the topology file"));
+        }
+        found.push(next);
+    }
+    Ok(found)
+}
+
+/// The name of a set's master as it is now, and a connection to it.
+pub fn connect(job: &Job, members: &Members) -> Result<(String, Connection)> {
+    let timeout = Duration::from_millis(job.limits.timeout_ms);
+    let connect = |endpoint: &Endpoint| control::connect(endpoint, members.credentials.as_ref(), timeout);
+    match crate::topology::master::find(members, None, &connect) {
+        Ok((endpoint, connection)) => Ok((endpoint.to_string(), connection)),
+        Err(none) => Err(inspect::fatal(&members.master.to_string(), no_master(&none))),
+    }
+}
+
+fn inspect_server(job: &Job, connection: &mut Connection, name: String) -> Result<Found> {
+    let live = inspect::inspect(connection, &job.marker_key, &name)?;
+    let holds = match (live.keys, live.functions) {
+        (0, 0) => String::new(),
+        (0, functions) => format!("{functions} function libraries"),
+        (keys, _) => format!("{keys} keys"),
+    };
+    Ok(Found { name, marker: live.marker.clone(), holds, live: Some(live) })
+}
+
+fn inspect_directory(directory: &Path) -> Result<Found> {
+    let marker = aof::read_marker(directory)?.map(|(marker, _)| marker);
+    let unreadable = |error: std::io::Error| {
+        Error::new(Kind::Target, "cannot read the directory of a shard; nothing was written")
+            .file(directory)
+            .remedy("make it a directory that can be read and written, or name another")
+            .caused_by(error)
+    };
+    let vacant = marker.is_some() || aof::is_vacant(directory).map_err(unreadable)?;
+    let holds = if vacant { String::new() } else { "files that this load did not write".to_owned() };
+    Ok(Found { name: directory.display().to_string(), marker, holds, live: None })
+}
+
+/// Refuses targets that lack what the surveyed source needs.
+pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
+    for (set, found) in job.topology.sets.iter().zip(found) {
+        if let (Some(live), Target::Server(members)) = (&found.live, &set.target) {
+            let (name, mut connection) = connect(job, members)?;
+            let commands = survey.tally.commands.keys().copied();
+            inspect::require(&mut connection, live, survey.tally.db_max, commands, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// A sink for each target.
+pub fn sinks<'s>(job: &'s Job, source: &'s Source, rules: &'s Rules, stop: &'s Stop) -> Vec<Box<dyn Sink + 's>> {
+    let sets = job.topology.sets.iter().enumerate();
+    sets.map(|(lane, set)| match &set.target {
+        Target::Server(members) => {
+            Box::new(ServerSink::new(members.clone(), lane, source, rules, job.limits, stop)) as Box<dyn Sink + 's>
+        }
+        Target::Aof { directory } => Box::new(AofSink::new(directory, lane, source, rules)),
+    })
+    .collect()
+}

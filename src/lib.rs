@@ -1,0 +1,28 @@
+//! Loads a Redis append-only file into replica sets, resharded by crc32 of the key, exactly once.
+//!
+//! The data goes one way through the modules, named in Redis's own terms:
+//! `source → resp → command → route → partition → batch → sink`, driven by `writer` and `job`.
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod batch;
+pub mod checkpoint;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod counters;
+pub mod durable;
+pub mod error;
+pub mod feed;
+pub mod job;
+pub mod marker;
+pub mod partition;
+pub mod progress;
+pub mod report;
+pub mod resp;
+pub mod route;
+pub mod sink;
+pub mod source;
+pub mod survey;
+pub mod topology;
+pub mod writer;

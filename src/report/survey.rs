@@ -1,0 +1,393 @@
+//! The report of a survey: what `--dry-run` prints, and what a load prints when it refuses the source.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::human;
+use super::load::{DroppedTail, Occurrence, rate};
+use super::table::{Align, Builder, Mood, heading, labelled, painted, paragraph};
+use crate::route::Refusal;
+use crate::source::{Position, Source};
+use crate::survey::{LaneTally, Survey};
+
+/// Rows of a list (files, databases, commands) in the text; the JSON has all of them.
+const ROWS_MAX: usize = 20;
+
+/// The first word of the JSON; a change of its fields changes the number.
+const FORMAT: &str = "redcluster-load-survey/1";
+
+/// The ratio of the largest shard to the mean from which on the text points it out.
+const SKEW_DOUBTFUL: f64 = 1.5;
+
+const REWRITE: &str = "rewrite the source: load it into a spare redis-server, CONFIG SET aof-use-rdb-preamble \
+                       no, BGREWRITEAOF; what is left then needs none of these";
+const INTO_FILES: &str =
+    "load into AOF directories (--shards N --output DIR), whose servers take such deadlines";
+
+/// What a report of a survey is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct SurveyReport<'a> {
+    /// What was surveyed.
+    pub source: &'a Source,
+    /// What was found.
+    pub survey: &'a Survey,
+    /// Names of the targets, by lane.
+    pub targets: &'a [String],
+    /// Whether the user has asked to leave out what cannot be carried out.
+    pub skip_unsupported: bool,
+    /// How long the survey took.
+    pub took: Duration,
+}
+
+impl SurveyReport<'_> {
+    /// The report for people.
+    pub fn text(&self, color: bool) -> String {
+        let mut out = String::new();
+        self.outline(&mut out);
+        self.shards(&mut out, color);
+        self.databases(&mut out, color);
+        self.commands(&mut out, color);
+        self.refused(&mut out, color);
+        self.verdict(&mut out, color);
+        out
+    }
+
+    /// The report for programs: raw numbers with their units in the names, and no list cut short but
+    /// that of the refused commands, of which the survey keeps the first 20.
+    pub fn json(&self) -> Value {
+        let tally = &self.survey.tally;
+        let reasons: Vec<Value> = tally
+            .refusals
+            .iter()
+            .map(|(refusal, count)| {
+                json!({ "reason": refusal.reason(), "commands": count, "what_to_do": remedy(*refusal) })
+            })
+            .collect();
+        let skew = |of: &dyn Fn(&LaneTally) -> u64| skew(&tally.lanes, of);
+        json!({
+            "format": FORMAT,
+            "source": {
+                "path": self.source.path().display().to_string(),
+                "bytes": self.source.len(),
+                "files": self.files(),
+                "end": { "file": self.file(self.survey.end), "offset_bytes": self.survey.end.offset },
+            },
+            "commands": {
+                "total": tally.total,
+                "dropped": tally.dropped,
+                "selects_without_effect": tally.bad_selects,
+                "transactions": tally.transactions,
+                "unknown": self.unknown(),
+                "by_name": tally.commands,
+            },
+            "databases": tally.databases,
+            "databases_needed": u64::from(tally.db_max) + 1,
+            "deadlines": { "set": tally.deadlines, "past": tally.past_deadlines },
+            "shards": self.shard_rows(),
+            "skew": {
+                "commands": skew(&|lane| lane.commands),
+                "bytes": skew(&|lane| lane.bytes),
+                "keys_estimated": skew(&|lane| lane.keys.estimate()),
+            },
+            "dropped_tail": DroppedTail::of(self.survey, self.source),
+            "refused": {
+                "commands": tally.refused_total(),
+                "left_out": self.skip_unsupported,
+                "by_reason": reasons,
+                "first": self.occurrences(),
+            },
+            "survey_s": self.took.as_secs_f64(),
+        })
+    }
+
+    fn outline(&self, out: &mut String) {
+        let tally = &self.survey.tally;
+        let bytes = self.source.len();
+        let mut line = |label: &str, text: String| labelled(out, label, &text);
+        line("source", self.source.path().display().to_string());
+        let files = human::counted(self.source.segments() as u64, "file");
+        let exact = human::counted(bytes, "byte");
+        let size = if bytes < 1000 { exact } else { format!("{} ({exact})", human::bytes(bytes)) };
+        line("size", format!("{size} in {files}"));
+        line("commands", human::count(tally.total));
+        if tally.transactions > 0 {
+            line("transactions", human::count(tally.transactions));
+        }
+        if tally.dropped > 0 {
+            line(
+                "dropped",
+                format!("{} (reads and the like, which change nothing)", human::count(tally.dropped)),
+            );
+        }
+        if tally.bad_selects > 0 {
+            let selects = human::counted(tally.bad_selects, "SELECT");
+            line(
+                "no effect",
+                format!("{selects} of a database that no server has; it stays in the one before"),
+            );
+        }
+        if tally.deadlines > 0 {
+            let sets = human::counted(tally.deadlines, "command");
+            let past = human::count(tally.past_deadlines);
+            line("deadlines", format!("set by {sets}, {past} of them already past"));
+        }
+        if let Some(tail) = DroppedTail::of(self.survey, self.source) {
+            line("dropped tail", tail.to_string());
+        }
+        let speed = rate(bytes, self.took.as_secs_f64());
+        line("surveyed in", format!("{}, {}", human::duration(self.took), human::bytes_per_s(speed)));
+        if self.source.segments() > 1 {
+            out.push('\n');
+            self.file_table(out);
+        }
+    }
+
+    fn file_table(&self, out: &mut String) {
+        let mut table =
+            Builder::new(&[("file, in loading order", Align::Text), ("bytes", Align::Number)], false);
+        let files = self.files();
+        let (shown, others) = files.split_at(files.len().min(ROWS_MAX));
+        for file in shown {
+            table.plain(&[file_name(&file.path), &human::count(file.bytes)]);
+        }
+        if !others.is_empty() {
+            let bytes = others.iter().map(|file| file.bytes).sum();
+            table.plain(&[format!("{} others", others.len()), human::count(bytes)]);
+        }
+        table.write(out);
+    }
+
+    fn shards(&self, out: &mut String, color: bool) {
+        let rows = self.shard_rows();
+        heading(out, &human::counted(rows.len() as u64, "shard"), Mood::Plain, color);
+        let columns = [
+            ("shard", Align::Number),
+            ("target", Align::Text),
+            ("commands", Align::Number),
+            ("bytes", Align::Number),
+            ("share", Align::Number),
+            ("keys (estimated)", Align::Number),
+        ];
+        let mut table = Builder::new(&columns, color);
+        for row in &rows {
+            table.plain(&[
+                row.shard.to_string(),
+                row.target.clone(),
+                human::count(row.commands),
+                human::bytes(row.bytes),
+                format!("{:.1}%", row.share_of_bytes * 100.0),
+                format!("~{}", human::short(row.keys_estimated as f64)),
+            ]);
+        }
+        table.write(out);
+        let lanes = &self.survey.tally.lanes;
+        let skews = [
+            ("commands", skew(lanes, &|lane| lane.commands)),
+            ("bytes", skew(lanes, &|lane| lane.bytes)),
+            ("keys", skew(lanes, &|lane| lane.keys.estimate())),
+        ];
+        let listed: Vec<String> = skews.iter().map(|(name, skew)| format!("{skew:.2} in {name}")).collect();
+        let mood =
+            if skews.iter().any(|(_, skew)| *skew >= SKEW_DOUBTFUL) { Mood::Doubtful } else { Mood::Plain };
+        out.push_str(&painted(&format!("skew (largest shard to mean): {}", listed.join(", ")), mood, color));
+        out.push('\n');
+    }
+
+    fn databases(&self, out: &mut String, color: bool) {
+        let tally = &self.survey.tally;
+        let needed = u64::from(tally.db_max) + 1;
+        let title = format!(
+            "{}; targets need at least {needed}",
+            human::counted(tally.databases.len() as u64, "database")
+        );
+        let mut rows: Vec<(String, u64)> =
+            tally.databases.iter().map(|(db, n)| (db.to_string(), *n)).collect();
+        if tally.databases.len() > ROWS_MAX {
+            sort(&mut rows);
+        }
+        counts(out, &title, "database", &rows, color);
+    }
+
+    fn commands(&self, out: &mut String, color: bool) {
+        let tally = &self.survey.tally;
+        let mut rows: Vec<(String, u64)> =
+            tally.commands.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        if self.unknown() > 0 {
+            rows.push(("(unknown)".to_owned(), self.unknown()));
+        }
+        sort(&mut rows);
+        counts(out, "commands by name", "command", &rows, color);
+    }
+
+    fn refused(&self, out: &mut String, color: bool) {
+        let tally = &self.survey.tally;
+        let total = human::counted(tally.refused_total(), "command");
+        if tally.refused.is_empty() {
+            return;
+        }
+        heading(out, &format!("{total} that cannot be carried out faithfully"), Mood::Bad, color);
+        for (remedy, reasons) in self.by_remedy() {
+            for (refusal, count) in reasons {
+                let commands = human::counted(count, "command");
+                paragraph(out, "  ", &format!("{commands}: {}", refusal.reason()));
+            }
+            paragraph(out, "    ", &format!("what to do: {remedy}"));
+        }
+        let listed = human::count(tally.refused.len() as u64);
+        heading(out, &format!("the first {listed} of them"), Mood::Plain, color);
+        let columns = [
+            ("byte", Align::Number),
+            ("command", Align::Text),
+            ("key", Align::Text),
+            ("reason", Align::Text),
+        ];
+        let mut table = Builder::new(&columns, color);
+        let several = self.source.segments() > 1;
+        let mut file = None;
+        for found in self.occurrences() {
+            // One line per file keeps the long paths out of every row.
+            if several && file.as_ref() != Some(&found.file) {
+                table.plain(&["", "", "", &format!("in {}", file_name(&found.file))]);
+                file = Some(found.file.clone());
+            }
+            table.plain(&[found.offset_bytes.to_string(), found.command, found.key, found.text]);
+        }
+        table.write(out);
+    }
+
+    /// Reasons for which the same helps, together.
+    fn by_remedy(&self) -> Vec<(&'static str, Vec<(Refusal, u64)>)> {
+        let mut groups: Vec<(&'static str, Vec<(Refusal, u64)>)> = Vec::new();
+        for (refusal, count) in &self.survey.tally.refusals {
+            let remedy = remedy(*refusal);
+            match groups.iter_mut().find(|(known, _)| *known == remedy) {
+                Some((_, reasons)) => reasons.push((*refusal, *count)),
+                None => groups.push((remedy, vec![(*refusal, *count)])),
+            }
+        }
+        groups
+    }
+
+    fn verdict(&self, out: &mut String, color: bool) {
+        let refused = human::counted(self.survey.tally.refused_total(), "command");
+        let (mood, text) = match (self.survey.tally.refused_total(), self.skip_unsupported) {
+            (0, _) => (Mood::Good, "the source can be loaded".to_owned()),
+            (_, true) => (Mood::Doubtful, format!("the source can be loaded without {refused}")),
+            (_, false) => {
+                (Mood::Bad, format!("the source is refused because of {refused}; nothing is written"))
+            }
+        };
+        heading(out, &text, mood, color);
+        if mood == Mood::Bad {
+            out.push_str("--skip-unsupported loads the rest and reports what was left out\n");
+        }
+    }
+
+    fn unknown(&self) -> u64 {
+        let tally = &self.survey.tally;
+        tally.total.saturating_sub(tally.commands.values().sum())
+    }
+
+    fn file(&self, at: Position) -> String {
+        self.source.file(at.segment).display().to_string()
+    }
+
+    fn files(&self) -> Vec<FileRow> {
+        let segments = 0..u32::try_from(self.source.segments()).unwrap_or(u32::MAX);
+        let file = |segment| FileRow {
+            path: self.file(Position { segment, offset: 0 }),
+            bytes: self.source.bytes(segment).len() as u64,
+        };
+        segments.map(file).collect()
+    }
+
+    fn shard_rows(&self) -> Vec<ShardRow> {
+        let lanes = &self.survey.tally.lanes;
+        let bytes: u64 = lanes.iter().map(|lane| lane.bytes).sum();
+        let row = |(shard, lane): (usize, &LaneTally)| ShardRow {
+            shard,
+            target: self.targets.get(shard).cloned().unwrap_or_default(),
+            commands: lane.commands,
+            bytes: lane.bytes,
+            share_of_bytes: if bytes == 0 { 0.0 } else { lane.bytes as f64 / bytes as f64 },
+            keys_estimated: lane.keys.estimate(),
+        };
+        lanes.iter().enumerate().map(row).collect()
+    }
+
+    fn occurrences(&self) -> Vec<Occurrence> {
+        self.survey.tally.refused.iter().map(|refused| Occurrence::refused(refused, self.source)).collect()
+    }
+}
+
+#[derive(Serialize)]
+struct FileRow {
+    path: String,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ShardRow {
+    shard: usize,
+    target: String,
+    commands: u64,
+    bytes: u64,
+    share_of_bytes: f64,
+    keys_estimated: u64,
+}
+
+/// The files of a source stand in one directory, which the first line of the text names.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The most frequent first; the order stays where counts are equal.
+fn sort(rows: &mut [(String, u64)]) {
+    rows.sort_by_key(|(_, count)| Reverse(*count));
+}
+
+fn counts(out: &mut String, title: &str, name: &str, rows: &[(String, u64)], color: bool) {
+    if rows.is_empty() {
+        return;
+    }
+    heading(out, title, Mood::Plain, color);
+    let columns = [(name, Align::Text), ("commands", Align::Number), ("share", Align::Number)];
+    let mut table = Builder::new(&columns, color);
+    let total: u64 = rows.iter().map(|(_, count)| count).sum();
+    let (shown, others) = rows.split_at(rows.len().min(ROWS_MAX));
+    for (name, count) in shown {
+        table.plain(&[name.clone(), human::count(*count), human::share(*count, total)]);
+    }
+    if !others.is_empty() {
+        let count: u64 = others.iter().map(|(_, count)| count).sum();
+        table.plain(&[format!("{} others", others.len()), human::count(count), human::share(count, total)]);
+    }
+    table.write(out);
+}
+
+/// The largest lane's number over the mean; 1 is even, and so is nothing at all.
+fn skew(lanes: &[LaneTally], of: &dyn Fn(&LaneTally) -> u64) -> f64 {
+    let total: u64 = lanes.iter().map(of).sum();
+    let largest = lanes.iter().map(of).max().unwrap_or(0);
+    if total == 0 { 1.0 } else { largest as f64 * lanes.len() as f64 / total as f64 }
+}
+
+/// What the user can do about commands refused for one reason, beside leaving them out.
+fn remedy(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unknown => "find out which module or later server wrote it; nothing here knows its keys",
+        Refusal::Arity | Refusal::Discard => {
+            "find out how it came into the file: no server writes or loads it"
+        }
+        Refusal::SeveralShards | Refusal::Script | Refusal::Pattern => REWRITE,
+        Refusal::FieldDeadline | Refusal::Deadline => INTO_FILES,
+        Refusal::MarkerKey => "give another --marker-key, one that the source does not use",
+    }
+}
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! Frames the records of an append-only file: `*<argc>` and `argc` times `$<len>`, bytes, two more bytes.
+//!
+//! The rules are those of `loadSingleAppendOnlyFile` in Redis's aof.c, lenient where it is: numbers
+//! are read as `atoi` and `strtol` read them, a line may end in LF alone, the two bytes after an
+//! argument are skipped unseen. Servers write one canonical form, which has a path of its own here.
+
+use nom::bytes::complete::{tag, take};
+use nom::character::complete::{digit0, one_of};
+use nom::combinator::{map, opt};
+use nom::multi::many0_count;
+use nom::{IResult, Parser};
+
+/// The line buffer of the server's loader is 1,024 bytes with its NUL: a longer line is read in
+/// pieces, each taken for a line of its own (`AOF_ANNOTATION_LINE_MAX_LEN`, aof.h).
+const LINE_BYTES_MAX: usize = 1023;
+
+/// Why there is no whole record at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The input ends inside the record: a server takes it for a short read.
+    Cut,
+    /// The bytes are not a record; `left` bytes of the input remained where that was seen.
+    Malformed {
+        /// Bytes between the fault and the end of the input.
+        left: usize,
+        /// What the server expects there.
+        expected: &'static str,
+    },
+}
+
+impl nom::error::ParseError<&[u8]> for Fault {
+    fn from_error_kind(input: &[u8], _: nom::error::ErrorKind) -> Self {
+        Fault::Malformed { left: input.len(), expected: "an append-only file record" }
+    }
+    fn append(_: &[u8], _: nom::error::ErrorKind, other: Self) -> Self {
+        other
+    }
+}
+
+type Parsed<'a, T> = IResult<&'a [u8], T, Fault>;
+
+/// What stands at the start of some input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// A command.
+    Command(Head),
+    /// A `#` line, such as `#TS:<seconds>`, which a server skips.
+    Annotation,
+}
+
+/// The outline of a command: where its name and first argument are, relative to its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Number of arguments, the name included; at least 1.
+    pub argc: u32,
+    /// Offset of the name.
+    pub name_start: u32,
+    /// Length of the name in bytes.
+    pub name_len: usize,
+    /// Offset of the argument after the name; 0 if there is none.
+    pub key_start: usize,
+    /// Length of that argument in bytes.
+    pub key_len: usize,
+    /// True if every byte is as a server writes it, so that the record may be sent on as it stands.
+    pub canonical: bool,
+}
+
+/// Reads one record; the rest of the input is what follows it.
+pub fn record(input: &[u8]) -> Parsed<'_, Record> {
+    if input.first() == Some(&b'#') {
+        return line(input).map(|(rest, _)| (rest, Record::Annotation));
+    }
+    let (mut rest, argc) = header(input, b'*')?;
+    if argc.value < 1 {
+        return Err(malformed(input, "an argument count of at least 1"));
+    }
+    let mut head =
+        Head { argc: argc.value as u32, canonical: argc.canonical, ..Head::default() };
+    for index in 0..head.argc {
+        let (data, len) = header(rest, b'$')?;
+        let len = argument_len(rest, len, &mut head)?;
+        if index < 2 {
+            let start = input.len() - data.len();
+            if index == 0 {
+                (head.name_start, head.name_len) = (start as u32, len);
+            } else {
+                (head.key_start, head.key_len) = (start, len);
+            }
+        }
+        // Two bytes follow every argument, whatever they are.
+        match data.get(len..).and_then(|tail| tail.split_at_checked(2)) {
+            Some((end, next)) => {
+                head.canonical &= end == b"\r\n";
+                rest = next;
+            }
+            None => return Err(nom::Err::Error(Fault::Cut)),
+        }
+    }
+    Ok((rest, Record::Command(head)))
+}
+
+/// Looks at a record that [`record`] has accepted: its arguments, the name first.
+#[derive(Debug, Clone)]
+pub struct Arguments<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Arguments<'a> {
+    /// The arguments of the record at the start of `input`.
+    pub fn of(input: &'a [u8]) -> Self {
+        match header(input, b'*') {
+            Ok((rest, argc)) => Arguments { rest, left: argc.value.max(0) as u32 },
+            Err(_) => Arguments { rest: &[], left: 0 },
+        }
+    }
+}
+
+impl<'a> Iterator for Arguments<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        let (data, len) = header(self.rest, b'$').ok()?;
+        let (argument, tail) = data.split_at_checked(usize::try_from(len.value).ok()?)?;
+        self.rest = tail.get(2..)?;
+        Some(argument)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left as usize))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Header {
+    value: i64,
+    canonical: bool,
+}
+
+#[inline(always)]
+fn header(input: &[u8], sigil: u8) -> Parsed<'_, Header> {
+    match canonical_header(input, sigil) {
+        Some((value, rest)) => Ok((rest, Header { value, canonical: true })),
+        None => lenient_header(input, sigil),
+    }
+}
+
+/// One to three digits without a leading zero, CR LF: nearly every header of every file. Branches
+/// beat arithmetic here because lengths repeat and the predictor learns them.
+#[inline(always)]
+fn canonical_header(input: &[u8], sigil: u8) -> Option<(i64, &[u8])> {
+    let (bytes, _) = input.split_first_chunk::<6>()?;
+    let ones = bytes[1].wrapping_sub(b'0');
+    if bytes[0] != sigil || ones > 9 {
+        return None;
+    }
+    if bytes[2] == b'\r' && bytes[3] == b'\n' {
+        return Some((i64::from(ones), &input[4..]));
+    }
+    let second = bytes[2].wrapping_sub(b'0');
+    if ones == 0 || second > 9 {
+        return None;
+    }
+    let two = i64::from(ones) * 10 + i64::from(second);
+    if bytes[3] == b'\r' && bytes[4] == b'\n' {
+        return Some((two, &input[5..]));
+    }
+    let third = bytes[3].wrapping_sub(b'0');
+    if third <= 9 && bytes[4] == b'\r' && bytes[5] == b'\n' {
+        return Some((two * 10 + i64::from(third), &input[6..]));
+    }
+    None
+}
+
+/// A header as the server's loader reads it: a line, the sigil, and what `strtol` makes of the rest.
+#[cold]
+#[inline(never)]
+fn lenient_header(input: &[u8], sigil: u8) -> Parsed<'_, Header> {
+    let expected = if sigil == b'*' { "'*' and an argument count" } else { "'$' and a length" };
+    let (rest, line) = line(input)?;
+    let (number, _) = tag::<_, _, Fault>([sigil].as_slice())
+        .parse_complete(line)
+        .map_err(|_: nom::Err<Fault>| malformed(input, expected))?;
+    // `*` and nothing else at the end of the file is a short read to the server, not damage.
+    if sigil == b'*' && number.is_empty() && rest.is_empty() {
+        return Err(nom::Err::Error(Fault::Cut));
+    }
+    let (_, value) = strtol(number).unwrap_or((number, 0));
+    // An argument count goes through atoi, which keeps the low 32 bits.
+    let value = if sigil == b'*' { i64::from(value as i32) } else { value };
+    let canonical = number == format!("{value}\r\n").as_bytes();
+    Ok((rest, Header { value, canonical }))
+}
+
+/// What `fgets` gives: up to and with LF, at most [`LINE_BYTES_MAX`] bytes, less at the input's end.
+fn line(input: &[u8]) -> Parsed<'_, &[u8]> {
+    if input.is_empty() {
+        return Err(nom::Err::Error(Fault::Cut));
+    }
+    let window = &input[..input.len().min(LINE_BYTES_MAX)];
+    let len = memchr::memchr(b'\n', window).map_or(window.len(), |at| at + 1);
+    take(len).parse_complete(input)
+}
+
+/// C's `strtol(…, 10)`: leading white space, a sign, digits; saturating; anything may follow.
+fn strtol(input: &[u8]) -> Parsed<'_, i64> {
+    map(
+        (many0_count(one_of(" \t\n\x0b\x0c\r")), opt(one_of("+-")), digit0),
+        |(_, sign, digits): (usize, Option<char>, &[u8])| {
+            let magnitude = digits.iter().fold(0i64, |value, digit| {
+                value.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
+            });
+            if sign == Some('-') { -magnitude } else { magnitude }
+        },
+    )
+    .parse_complete(input)
+}
+
+#[inline(always)]
+fn argument_len(at: &[u8], len: Header, head: &mut Head) -> Result<usize, nom::Err<Fault>> {
+    head.canonical &= len.canonical;
+    usize::try_from(len.value).map_err(|_| malformed(at, "a length of 0 or more"))
+}
+
+#[cold]
+fn malformed(at: &[u8], expected: &'static str) -> nom::Err<Fault> {
+    nom::Err::Error(Fault::Malformed { left: at.len(), expected })
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

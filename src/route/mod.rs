@@ -1,0 +1,50 @@
+//! Decides which lane a key belongs to, and from that where a command goes.
+
+mod rule;
+
+pub use rule::{Command, Form, Refusal, Routed, Rules, State, database};
+
+/// Says where the commands on a key go instead of the key's own lane.
+///
+/// Commands that tie keys of several shards together are carried out by giving all of those keys one
+/// home; routing asks here before it hashes.
+pub trait Placement: Sync {
+    /// The home of `key` in database `db`, if it is not the lane that its hash names.
+    fn home(&self, db: u32, key: &[u8]) -> Option<usize>;
+}
+
+/// Every key is at home on its own lane.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnLane;
+
+impl Placement for OwnLane {
+    #[inline]
+    fn home(&self, _: u32, _: &[u8]) -> Option<usize> {
+        None
+    }
+}
+
+/// Names the lane of a key: `crc32(key) % shards`, as Red Cluster's clients compute it.
+#[derive(Debug, Clone)]
+pub struct Routing<P = OwnLane> {
+    shards: u32,
+    placement: P,
+}
+
+impl<P: Placement> Routing<P> {
+    /// A routing over `shards` shards; 0 is taken for 1.
+    pub fn new(shards: usize, placement: P) -> Self {
+        Routing { shards: u32::try_from(shards).unwrap_or(u32::MAX).max(1), placement }
+    }
+
+    /// Number of lanes.
+    pub fn lanes(&self) -> usize {
+        self.shards as usize
+    }
+
+    /// The lane on which commands on `key` in database `db` run.
+    #[inline]
+    pub fn lane(&self, db: u32, key: &[u8]) -> usize {
+        self.placement.home(db, key).unwrap_or_else(|| (crc32fast::hash(key) % self.shards) as usize)
+    }
+}

@@ -1,0 +1,271 @@
+//! The rules that turn a parsed command into a routed one.
+
+use super::{OwnLane, Placement, Routing};
+use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
+use crate::resp::frame::{Arguments, Head};
+
+/// A command as it stands in the source, borrowed from the map.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// The whole record.
+    pub bytes: &'a [u8],
+    /// Its outline.
+    pub head: Head,
+    /// The database it runs in.
+    pub db: u32,
+}
+
+impl<'a> Command<'a> {
+    /// The command's name as written.
+    #[inline]
+    pub fn name(&self) -> &'a [u8] {
+        let start = self.head.name_start as usize;
+        self.bytes.get(start..start + self.head.name_len).unwrap_or_default()
+    }
+
+    /// The argument after the name.
+    #[inline]
+    pub fn first(&self) -> &'a [u8] {
+        self.bytes.get(self.head.key_start..self.head.key_start + self.head.key_len).unwrap_or_default()
+    }
+
+    /// All arguments, the name first.
+    pub fn arguments(&self) -> Vec<&'a [u8]> {
+        Arguments::of(self.bytes).collect()
+    }
+}
+
+/// How a lane gets a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The bytes of the source as they are.
+    Verbatim,
+    /// The same arguments in canonical framing.
+    Canonical,
+    /// Changed as its [`Rewrite`] says.
+    Rewritten,
+    /// Only the keys that belong to the lane.
+    Part,
+}
+
+/// A change of the reader's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// SELECT; `None` if the server would refuse the number and stay where it is.
+    Select(Option<u32>),
+    /// MULTI.
+    Multi,
+    /// EXEC.
+    Exec,
+}
+
+/// Where a command goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// To one lane.
+    Lane(usize, Form),
+    /// To each lane its part.
+    Parts,
+    /// To every lane.
+    Every(Form),
+    /// Nowhere: it only changes the reader's state.
+    State(State),
+    /// Nowhere: it changes nothing.
+    Nowhere,
+    /// Nowhere: it cannot be carried out faithfully.
+    Refused(Refusal),
+}
+
+/// Why a command cannot be carried out faithfully.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// The table has no such command.
+    Unknown,
+    /// A number of arguments that servers do not accept.
+    Arity,
+    /// It needs keys of two shards at once.
+    SeveralShards,
+    /// It runs a script or function.
+    Script,
+    /// SORT with a pattern reads keys it does not name.
+    Pattern,
+    /// It sets deadlines of hash fields.
+    FieldDeadline,
+    /// Its deadline cannot be shifted.
+    Deadline,
+    /// It touches the key that holds the loader's own marker.
+    MarkerKey,
+    /// DISCARD inside a transaction crashes a loading server.
+    Discard,
+}
+
+impl Refusal {
+    /// One clause for a message.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::Unknown => "unknown command: its keys cannot be told",
+            Refusal::Arity => "wrong number of arguments",
+            Refusal::SeveralShards => "needs keys of several shards at once",
+            Refusal::Script => "runs a script, whose keys and deadlines cannot be seen",
+            Refusal::Pattern => "reads keys through a pattern, on whatever shard they are",
+            Refusal::FieldDeadline => "sets deadlines of hash fields, which live targets cannot be given yet",
+            Refusal::Deadline => "its deadline is too far in the future (or -1) to be shifted",
+            Refusal::MarkerKey => "touches the key that holds the loader's marker (see --marker-key)",
+            Refusal::Discard => "DISCARD inside a transaction",
+        }
+    }
+}
+
+/// All that routing a command depends on.
+#[derive(Debug, Clone)]
+pub struct Rules<P = OwnLane> {
+    /// Keys to lanes.
+    pub routing: Routing<P>,
+    /// For each lane whether it is a live server, which needs rewritings, or a file that a server will load.
+    pub live: Vec<bool>,
+    /// Name of the marker's key on live servers.
+    pub marker_key: Vec<u8>,
+    /// How deadlines are shifted.
+    pub clock: deadline::Clock,
+}
+
+impl<P: Placement> Rules<P> {
+    /// Routes one command; `in_transaction` says whether a MULTI is open.
+    #[inline]
+    pub fn route(&self, command: &Command<'_>, in_transaction: bool) -> Routed {
+        match lookup(command.name()) {
+            Some(spec) if spec.takes(command.head.argc) => self.route_spec(spec, command, in_transaction),
+            Some(_) => Routed::Refused(Refusal::Arity),
+            None => Routed::Refused(Refusal::Unknown),
+        }
+    }
+
+    #[inline]
+    fn route_spec(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
+        // Nearly all of a file: one key, the first argument, nothing to rewrite.
+        if spec.class == Class::Keyed && spec.keys == crate::command::Keys::FIRST {
+            return self.keyed(spec, command, command.first());
+        }
+        self.route_rarer(spec, command, in_transaction)
+    }
+
+    #[inline]
+    fn keyed(&self, spec: &Spec, command: &Command<'_>, key: &[u8]) -> Routed {
+        let lane = self.routing.lane(command.db, key);
+        if self.is_marker(key) {
+            return Routed::Refused(Refusal::MarkerKey);
+        }
+        match self.form(spec, command, lane) {
+            Ok(form) => Routed::Lane(lane, form),
+            Err(refusal) => Routed::Refused(refusal),
+        }
+    }
+
+    #[inline(never)]
+    fn route_rarer(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
+        match spec.class {
+            Class::Container => match lookup_sub(spec, command.first()) {
+                Some(sub) if sub.takes(command.head.argc) => self.route_spec(sub, command, in_transaction),
+                Some(_) => Routed::Refused(Refusal::Arity),
+                None => Routed::Refused(Refusal::Unknown),
+            },
+            Class::Select => Routed::State(State::Select(database(command.first()))),
+            Class::Multi => Routed::State(State::Multi),
+            Class::Exec => Routed::State(State::Exec),
+            Class::Discard if in_transaction => Routed::Refused(Refusal::Discard),
+            Class::Discard | Class::Read => Routed::Nowhere,
+            Class::Script => Routed::Refused(Refusal::Script),
+            Class::Broadcast => Routed::Every(canonical(command)),
+            Class::PfCount if command.head.argc > 2 => Routed::Nowhere,
+            Class::PfCount => self.keyed(spec, command, command.first()),
+            Class::Keyed | Class::Several | Class::Splittable => self.several(spec, command),
+        }
+    }
+
+    fn several(&self, spec: &Spec, command: &Command<'_>) -> Routed {
+        let arguments = command.arguments();
+        if spec.keys == crate::command::Keys::Sort {
+            let stores = keys::positions(spec, &arguments).is_some_and(|keys| keys.len() > 1);
+            if !stores {
+                return Routed::Nowhere;
+            }
+            if self.routing.lanes() > 1 && keys::sort_reads_unnamed_keys(&arguments) {
+                return Routed::Refused(Refusal::Pattern);
+            }
+        }
+        let Some(positions) = keys::positions(spec, &arguments).filter(|positions| !positions.is_empty()) else {
+            // The server answers with an error; it may do so on the lane of whatever stands first.
+            return self.keyed(spec, command, command.first());
+        };
+        if matches!(spec.keys, crate::command::Keys::GeoRadius { .. }) && positions.len() == 1 {
+            return Routed::Nowhere;
+        }
+        if positions.iter().any(|at| self.is_marker(arguments[*at])) {
+            return Routed::Refused(Refusal::MarkerKey);
+        }
+        let lane = self.routing.lane(command.db, arguments[positions[0]]);
+        if positions.iter().any(|at| self.routing.lane(command.db, arguments[*at]) != lane) {
+            // A malformed MSET fails as a whole, so its first lane may say so.
+            let well_formed = spec.name != "MSET" || arguments.len() % 2 == 1;
+            return match (spec.class, well_formed) {
+                (Class::Splittable, true) => Routed::Parts,
+                (Class::Splittable, false) => Routed::Lane(lane, canonical(command)),
+                _ => Routed::Refused(Refusal::SeveralShards),
+            };
+        }
+        match self.form(spec, command, lane) {
+            Ok(form) => Routed::Lane(lane, form),
+            Err(refusal) => Routed::Refused(refusal),
+        }
+    }
+
+    #[inline]
+    fn form(&self, spec: &Spec, command: &Command<'_>, lane: usize) -> Result<Form, Refusal> {
+        // SET without options is by far the most frequent command that could need rewriting.
+        let plain = spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && command.head.argc == 3);
+        if plain || !self.live[lane] {
+            return Ok(canonical(command));
+        }
+        self.rewritten(spec, command)
+    }
+
+    fn rewritten(&self, spec: &Spec, command: &Command<'_>) -> Result<Form, Refusal> {
+        match spec.rewrite {
+            Rewrite::Field => return Err(Refusal::FieldDeadline),
+            Rewrite::StreamTrim => return Ok(Form::Rewritten),
+            Rewrite::Restore if restores_field_deadlines(command) => return Err(Refusal::FieldDeadline),
+            _ => {}
+        }
+        match deadline::shift(spec.rewrite, &command.arguments(), self.clock) {
+            deadline::Shifted::AsItStands => Ok(canonical(command)),
+            deadline::Shifted::Changed(..) => Ok(Form::Rewritten),
+            deadline::Shifted::Refused(_) => Err(Refusal::Deadline),
+        }
+    }
+
+    #[inline]
+    fn is_marker(&self, key: &[u8]) -> bool {
+        key.len() == self.marker_key.len() && key == self.marker_key
+    }
+}
+
+#[inline]
+fn canonical(command: &Command<'_>) -> Form {
+    if command.head.canonical { Form::Verbatim } else { Form::Canonical }
+}
+
+/// A database number as `getIntFromObjectOrReply` reads it; the upper bound is the target's matter.
+pub fn database(text: &[u8]) -> Option<u32> {
+    let number = crate::command::integer(text)?;
+    u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32)
+}
+
+/// Whether a RESTORE carries a hash with field deadlines: types 22 to 25 of Redis, 22 of Valkey (rdb.h).
+fn restores_field_deadlines(command: &Command<'_>) -> bool {
+    let payload = Arguments::of(command.bytes).nth(3);
+    payload.and_then(<[u8]>::first).is_some_and(|kind| (22..=25).contains(kind))
+}
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod tests;

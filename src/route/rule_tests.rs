@@ -1,0 +1,80 @@
+//! Tests of the routing rules on single commands.
+
+use super::*;
+use crate::resp::{encode, frame};
+
+fn rules(shards: usize) -> Rules {
+    Rules {
+        routing: Routing::new(shards, OwnLane),
+        live: vec![true; shards],
+        marker_key: b"marker".to_vec(),
+        clock: deadline::Clock { now_ms: 1, offset_ms: deadline::OFFSET_FAR_MS },
+    }
+}
+
+fn route_with(rules: &Rules, text: &str) -> Routed {
+    let mut bytes = Vec::new();
+    encode::command(&mut bytes, &text.split(' ').collect::<Vec<_>>());
+    match frame::record(&bytes) {
+        Ok((_, frame::Record::Command(head))) => rules.route(&Command { bytes: &bytes, head, db: 0 }, false),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn route(text: &str) -> Routed {
+    route_with(&rules(2), text)
+}
+
+/// crc32("a") % 2 is 1, crc32("d") and crc32("e") are even.
+#[test]
+fn lanes_are_red_clusters() {
+    for key in ["a", "d", "e", "user:1"] {
+        let lane = (crc32fast::hash(key.as_bytes()) % 2) as usize;
+        assert_eq!(route(&format!("SET {key} v")), Routed::Lane(lane, Form::Verbatim));
+    }
+    assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926, "the crc32 of zlib and Ruby");
+}
+
+#[test]
+fn classes_decide() {
+    let cases = [
+        ("MSET a 1 d 2", Routed::Parts),
+        ("DEL a d", Routed::Parts),
+        ("DEL a", Routed::Lane(1, Form::Verbatim)),
+        ("MSET a 1 d", Routed::Lane(1, Form::Verbatim)),
+        ("RENAME a d", Routed::Refused(Refusal::SeveralShards)),
+        ("RENAME d e", Routed::Lane(0, Form::Verbatim)),
+        ("SORT d BY w_* STORE e", Routed::Refused(Refusal::Pattern)),
+        ("SORT d", Routed::Nowhere),
+        ("GEORADIUS a 1 2 3 km", Routed::Nowhere),
+        ("PFCOUNT a d", Routed::Nowhere),
+        ("PFCOUNT a", Routed::Lane(1, Form::Verbatim)),
+        ("GET a", Routed::Nowhere),
+        ("PING", Routed::Nowhere),
+        ("FLUSHALL", Routed::Every(Form::Verbatim)),
+        ("FUNCTION DELETE lib", Routed::Every(Form::Verbatim)),
+        ("FUNCTION NOSUCH lib", Routed::Refused(Refusal::Unknown)),
+        ("XGROUP CREATE a g 0", Routed::Lane(1, Form::Verbatim)),
+        ("EVAL x 0", Routed::Refused(Refusal::Script)),
+        ("SELECT 3", Routed::State(State::Select(Some(3)))),
+        ("SELECT x", Routed::State(State::Select(None))),
+        ("SET a", Routed::Refused(Refusal::Arity)),
+        ("SET marker v", Routed::Refused(Refusal::MarkerKey)),
+        ("DEL a marker", Routed::Refused(Refusal::MarkerKey)),
+        ("SET a v PXAT 5", Routed::Lane(1, Form::Rewritten)),
+        ("XADD a 1-1 f v", Routed::Lane(1, Form::Rewritten)),
+        ("PEXPIREAT a 4000000000000000000", Routed::Refused(Refusal::Deadline)),
+        ("HSETEX a PX 5 FIELDS 1 f v", Routed::Refused(Refusal::FieldDeadline)),
+        ("ZUNIONSTORE a x d", Routed::Lane(1, Form::Verbatim)),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(route(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn files_get_commands_as_they_stand() {
+    let rules = Rules { live: vec![false; 2], ..rules(2) };
+    assert_eq!(route_with(&rules, "SET a v PXAT 5"), Routed::Lane(1, Form::Verbatim));
+    assert_eq!(route_with(&rules, "HSETEX a PX 5 FIELDS 1 f v"), Routed::Lane(1, Form::Verbatim));
+}

@@ -1,0 +1,36 @@
+//! Puts right what an unfinished load left in a target, without finishing it.
+
+use std::io;
+use std::path::Path;
+
+use redis::Connection;
+
+use super::aof::{APPEND_DIRECTORY, INCR_FILE, MARKER_FILE};
+use super::{Fault, Stop, exchange, settle};
+use crate::error::{Error, Kind};
+use crate::marker::{Marker, Phase};
+
+/// Puts the deadlines of a live master right and removes its marker.
+///
+/// The marker says "settling" meanwhile, so that no loader that still runs goes on with batches.
+pub fn server(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str, stop: &Stop) -> Result<(), Fault> {
+    let settling = Marker { run: marker.run + 1, owner: 0, ..marker.in_phase(Phase::Settling) };
+    exchange::exchange(connection, key, marker, &settling, name)?;
+    if marker.load.shift_ms > 0 {
+        settle::unshift(connection, name, marker.load.shift_ms, stop, &|_, _| {})?;
+    }
+    exchange::remove(connection, key, &settling, name)
+}
+
+/// Removes the files of an append-only file that was never finished; no server could start from them.
+pub fn directory(directory: &Path) -> Result<(), Error> {
+    let remove = |result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::Local, "cannot remove an unfinished append-only file").file(directory).caused_by(error))
+        }
+        _ => Ok(()),
+    };
+    remove(std::fs::remove_file(directory.join(APPEND_DIRECTORY).join(INCR_FILE)))?;
+    remove(std::fs::remove_dir(directory.join(APPEND_DIRECTORY)))?;
+    remove(std::fs::remove_file(directory.join(MARKER_FILE)))
+}

@@ -1,0 +1,155 @@
+//! Looks at a live master before anything is written: is it fit to be a target, and what does it hold?
+
+use redis::{Connection, RedisError, Value};
+
+use super::control::{self, info_field, keys_in};
+use super::{Fault, exchange};
+use crate::command::{Class, lookup};
+use crate::error::{Error, Kind, Result};
+use crate::marker::Marker;
+
+/// The oldest version that has all that the loader needs (PEXPIRETIME, FUNCTION).
+const VERSION_MIN: (u32, u32) = (7, 0);
+
+/// A target as it was found.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// Names the server's life.
+    pub run_id: String,
+    /// The marker, if it holds one.
+    pub marker: Option<Marker>,
+    /// Keys in all databases but the marker.
+    pub keys: u64,
+    /// Function libraries.
+    pub functions: u64,
+    /// Number of databases, if the server tells.
+    pub databases: Option<u32>,
+}
+
+impl Inspection {
+    /// See [`crate::sink::Attached::server`].
+    pub fn life(&self) -> u64 {
+        life_of(&self.run_id)
+    }
+}
+
+/// The first half of a run id, as a number.
+pub fn life_of(run_id: &str) -> u64 {
+    u64::from_str_radix(run_id.get(..16).unwrap_or_default(), 16).unwrap_or(0)
+}
+
+/// Inspects the master behind `connection`.
+pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Result<Inspection> {
+    let failed = |error: RedisError| refused(name, &error);
+    let info: String = redis::cmd("INFO").arg("all").query(connection).map_err(failed)?;
+    fit(&info, name)?;
+    let marker = exchange::read(connection, marker_key, name).map_err(|fault| fatal(name, fault))?;
+    let functions: Vec<Value> = redis::cmd("FUNCTION").arg("LIST").query(connection).map_err(failed)?;
+    let databases = redis::cmd("CONFIG").arg("GET").arg("databases").query::<(String, u32)>(connection);
+    Ok(Inspection {
+        run_id: info_field(&info, "run_id").unwrap_or_default().to_owned(),
+        keys: keys_in(&info) - u64::from(marker.is_some()),
+        marker,
+        functions: functions.len() as u64,
+        databases: databases.ok().map(|(_, count)| count),
+    })
+}
+
+fn fit(info: &str, name: &str) -> Result<()> {
+    let unfit = |what: &str, remedy: &str| {
+        Err(Error::new(Kind::Target, format!("a target {what}; nothing was written")).place("target", name).remedy(remedy))
+    };
+    let field = |field: &str| info_field(info, field).unwrap_or_default();
+    let mut numbers = field("redis_version").split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < VERSION_MIN {
+        return unfit("is older than version 7.0, which is not supported yet", "use a server of version 7.0 or later");
+    }
+    if field("loading") == "1" || field("async_loading") == "1" {
+        return unfit("is still loading its own data", "wait until it has loaded");
+    }
+    if field("cluster_enabled") == "1" {
+        return unfit("is a Redis Cluster node, which is not supported yet", "use servers that are not in cluster mode");
+    }
+    if field("maxmemory") != "0" && field("maxmemory_policy") != "noeviction" {
+        return unfit(
+            "would evict keys when its memory is full",
+            "CONFIG SET maxmemory-policy noeviction (or maxmemory 0) for the time of the load",
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a target that lacks databases or commands which the source needs.
+pub fn require<'n>(
+    connection: &mut Connection,
+    inspection: &Inspection,
+    db_max: u32,
+    commands: impl Iterator<Item = &'n str>,
+    name: &str,
+) -> Result<()> {
+    let enough = match inspection.databases {
+        Some(databases) => db_max < databases,
+        None => {
+            let selected = redis::cmd("SELECT").arg(db_max).query::<()>(connection).is_ok();
+            let back = redis::cmd("SELECT").arg(0).query::<()>(connection).is_ok();
+            selected && back
+        }
+    };
+    if !enough {
+        let has = inspection.databases.map_or_else(|| "fewer".to_owned(), |count| count.to_string());
+        return Err(Error::new(Kind::Target, "a target has too few databases; nothing was written")
+            .place("target", name)
+            .place("needed", format!("{}", u64::from(db_max) + 1))
+            .place("found", has)
+            .remedy("set `databases` in the target's configuration and restart it"));
+    }
+    let sent = |command: &&str| {
+        lookup(command.as_bytes()).is_some_and(|spec| !matches!(spec.class, Class::Read | Class::Exec | Class::Discard))
+    };
+    let names: Vec<&str> = commands.map(|name| name.split(' ').next().unwrap_or(name)).filter(sent).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<Value> =
+        redis::cmd("COMMAND").arg("INFO").arg(&names).query(connection).map_err(|error| refused(name, &error))?;
+    let missing: Vec<&str> =
+        names.iter().zip(&known).filter(|(_, info)| is_nil(info)).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Target, "a target does not know commands of the source; nothing was written")
+        .place("target", name)
+        .place("commands", missing.join(", "))
+        .remedy("use a target of the version that wrote the source, with the same modules"))
+}
+
+fn is_nil(value: &Value) -> bool {
+    match value {
+        Value::Nil => true,
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// A fault before anything is written is a refusal, whatever it would be later.
+pub fn fatal(name: &str, fault: Fault) -> Error {
+    match fault {
+        Fault::Fatal(error) if error.kind() == Kind::Conflict => error,
+        Fault::Fatal(error) => Error::new(Kind::Target, "a target cannot be used; nothing was written")
+            .caused_by(error),
+        Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => {
+            Error::new(Kind::Target, "a target cannot be used; nothing was written")
+                .place("target", name)
+                .place("answer", text)
+                .remedy("make the target reachable, as a master that takes writes, and check its address and password")
+        }
+        Fault::Diverged(divergence) => {
+            Error::new(Kind::Target, "a target cannot be used").place("answer", divergence.text.clone())
+        }
+    }
+}
+
+fn refused(name: &str, error: &RedisError) -> Error {
+    fatal(name, control::fault(name, error))
+}

@@ -1,0 +1,198 @@
+//! Cuts the source into windows: the stretches of commands that are partitioned, and resumed, as one.
+//!
+//! Windows are a pure function of the source and the size given, so that every run, on any machine,
+//! cuts the same ones. A transaction lies in one window unless it is larger than
+//! [`TRANSACTION_BYTES_MAX`]; past that the cut does not change the outcome, only how much of it can
+//! be seen half-done on the way.
+
+use super::{Position, Source};
+use crate::error::{Error, Kind, Result};
+use crate::resp::frame::{self, Fault, Record};
+use crate::route::Command;
+
+/// A transaction of the source larger than this is cut, so that memory stays bounded.
+pub const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
+
+/// A stretch of the source with the reader's state at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where it starts.
+    pub start: Position,
+    /// Offset of its end in the same segment.
+    pub end: u64,
+    /// The selected database at its start.
+    pub db: u32,
+    /// Whether a MULTI is open at its start.
+    pub in_transaction: bool,
+}
+
+impl Window {
+    /// Its bytes.
+    pub fn bytes<'s>(&self, source: &'s Source) -> &'s [u8] {
+        source.bytes(self.start.segment).get(self.start.offset as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.end - self.start.offset
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The part of a source's end that a server drops when it loads the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail {
+    /// Where the dropped part begins.
+    pub at: Position,
+    /// How many bytes are dropped.
+    pub bytes: u64,
+    /// True for a transaction without EXEC, false for a cut command.
+    pub open_transaction: bool,
+}
+
+/// Steps over the windows of a source, checking its framing on the way.
+#[derive(Debug)]
+pub struct Windows<'s> {
+    source: &'s Source,
+    window_bytes: u64,
+    /// No record at or past this place is looked at.
+    end: Position,
+    at: Position,
+    db: u32,
+    /// Where the open MULTI stands, if there is one.
+    multi: Option<u64>,
+    tail: Option<Tail>,
+    /// Set once the reader has come to the end.
+    done: bool,
+}
+
+impl<'s> Windows<'s> {
+    /// All windows up to `end`, each of about `window_bytes`.
+    pub fn new(source: &'s Source, window_bytes: u64, end: Position) -> Self {
+        let at = Position::default();
+        Windows { source, window_bytes, end, at, db: 0, multi: None, tail: None, done: source.segments() == 0 }
+    }
+
+    /// The dropped end of the source, known once all windows have been taken.
+    pub fn tail(&self) -> Option<Tail> {
+        self.tail
+    }
+
+    /// Where the windows taken so far end.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    /// The next window that is not empty.
+    pub fn next_window(&mut self) -> Result<Option<Window>> {
+        while !self.done {
+            self.source.check(self.at.segment)?;
+            let window = self.cut()?;
+            if !window.is_empty() {
+                return Ok(Some(window));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Frames up to the next place where a window may end, or to the segment's end.
+    fn cut(&mut self) -> Result<Window> {
+        let start = self.at;
+        let mut window =
+            Window { start, end: start.offset, db: self.db, in_transaction: self.multi.is_some() };
+        let segment = self.segment_bytes();
+        let mut rest = segment.get(start.offset as usize..).unwrap_or_default();
+        while !rest.is_empty() {
+            let offset = (segment.len() - rest.len()) as u64;
+            let length = offset - start.offset;
+            let room = self.window_bytes + if self.multi.is_some() { TRANSACTION_BYTES_MAX } else { 0 };
+            if length >= room {
+                break;
+            }
+            match frame::record(rest) {
+                Ok((next, Record::Command(head))) => {
+                    let bytes = &rest[..rest.len() - next.len()];
+                    self.follow(&Command { bytes, head, db: self.db }, offset);
+                    rest = next;
+                }
+                Ok((next, Record::Annotation)) => rest = next,
+                Err(nom::Err::Error(Fault::Malformed { left, expected }) | nom::Err::Failure(Fault::Malformed { left, expected })) => {
+                    return Err(self.damaged(segment, segment.len() - left, expected));
+                }
+                Err(_) => return self.cut_tail(window, offset, false),
+            }
+        }
+        window.end = (segment.len() - rest.len()) as u64;
+        self.at.offset = window.end;
+        if rest.is_empty() {
+            if let Some(multi) = self.multi {
+                return self.cut_tail(window, multi, true);
+            }
+            self.next_segment();
+        }
+        Ok(window)
+    }
+
+    /// Keeps the state that commands change: the database and whether a transaction is open.
+    #[inline]
+    fn follow(&mut self, command: &Command<'_>, offset: u64) {
+        let name = command.name();
+        match name.len() {
+            6 if name.eq_ignore_ascii_case(b"SELECT") && command.head.argc == 2 => {
+                self.db = crate::route::database(command.first()).unwrap_or(self.db);
+            }
+            5 if name.eq_ignore_ascii_case(b"MULTI") && self.multi.is_none() => self.multi = Some(offset),
+            4 if name.eq_ignore_ascii_case(b"EXEC") => self.multi = None,
+            _ => {}
+        }
+    }
+
+    fn segment_bytes(&self) -> &'s [u8] {
+        let bytes = self.source.bytes(self.at.segment);
+        if self.at.segment == self.end.segment { &bytes[..bytes.len().min(self.end.offset as usize)] } else { bytes }
+    }
+
+    /// Ends the window before a part that a server drops, if this is the source's end.
+    fn cut_tail(&mut self, mut window: Window, offset: u64, open_transaction: bool) -> Result<Window> {
+        // A cut command inside an open transaction takes the whole transaction with it.
+        let (offset, open_transaction) = self.multi.map_or((offset, open_transaction), |multi| (multi, true));
+        let at = Position { segment: self.at.segment, offset };
+        if self.at.segment as usize + 1 < self.source.segments() {
+            let what = if open_transaction { "a transaction without EXEC" } else { "a cut command" };
+            return Err(self
+                .source
+                .error(Kind::Source, format!("a file that is not the last of the source ends in {what}"), at)
+                .remedy("repair the file with redis-check-aof --fix; redis-server refuses it too"));
+        }
+        self.tail = Some(Tail { at, bytes: self.segment_bytes().len() as u64 - offset, open_transaction });
+        // An open transaction may have begun in an earlier window, which the caller learns from the tail.
+        window.end = offset.max(window.start.offset);
+        self.at.offset = offset;
+        self.done = true;
+        Ok(window)
+    }
+
+    fn next_segment(&mut self) {
+        if self.at.segment >= self.end.segment || self.at.segment as usize + 1 >= self.source.segments() {
+            self.done = true;
+        } else {
+            // Each file is loaded by a client of its own, which starts in database 0.
+            self.at = Position { segment: self.at.segment + 1, offset: 0 };
+            self.db = 0;
+        }
+    }
+
+    fn damaged(&self, segment: &[u8], offset: usize, expected: &str) -> Error {
+        let found = segment.get(offset..).unwrap_or_default();
+        let at = Position { segment: self.at.segment, offset: offset as u64 };
+        self.source
+            .error(Kind::Source, "the source is damaged; nothing was written", at)
+            .place("expected", expected)
+            .place("found", crate::error::shown(&found[..found.len().min(24)]))
+            .remedy("repair the file with redis-check-aof --fix; redis-server refuses it too")
+    }
+}

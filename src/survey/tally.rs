@@ -1,0 +1,257 @@
+//! What the survey counts in a window, and how counts of windows add up.
+
+use std::collections::BTreeMap;
+
+use crate::command::{Class, Rewrite, Spec, deadline, lookup, lookup_sub};
+use crate::error::{Result, shown};
+use crate::partition::{Step, lanes_of, split_keys, walk};
+use crate::route::{Placement, Refusal, Routed, Rules, State};
+use crate::source::window::Window;
+use crate::source::{Position, Source};
+use crate::survey::Sketch;
+
+/// Refused commands that are listed with their positions; all of them are counted.
+const REFUSED_LISTED_MAX: usize = 20;
+
+/// A command that cannot be carried out, for the list.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Where it stands.
+    pub at: Position,
+    /// Its name as written, escaped.
+    pub command: String,
+    /// The argument after the name, escaped; nearly always its key.
+    pub key: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What one lane will get.
+#[derive(Debug, Clone, Default)]
+pub struct LaneTally {
+    /// Commands, parts of split ones included.
+    pub commands: u64,
+    /// Their bytes in the source.
+    pub bytes: u64,
+    /// The keys they name.
+    pub keys: Sketch,
+}
+
+/// Counts.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// By lane.
+    pub lanes: Vec<LaneTally>,
+    /// Commands by database, those that go somewhere.
+    pub databases: BTreeMap<u32, u64>,
+    /// Commands by name as in the table; unknown ones are not here.
+    pub commands: BTreeMap<&'static str, u64>,
+    /// All commands of the source.
+    pub total: u64,
+    /// Commands that change nothing and are dropped.
+    pub dropped: u64,
+    /// SELECTs that a server refuses, staying where it is.
+    pub bad_selects: u64,
+    /// Transactions.
+    pub transactions: u64,
+    /// Commands that set a deadline.
+    pub deadlines: u64,
+    /// Those whose deadline had passed when the survey ran.
+    pub past_deadlines: u64,
+    /// The latest deadline, in milliseconds of Unix time; 0 if there is none.
+    pub deadline_ms_max: i64,
+    /// The highest database that is named.
+    pub db_max: u32,
+    /// Commands that cannot be carried out, by reason.
+    pub refusals: BTreeMap<Refusal, u64>,
+    /// The first of them.
+    pub refused: Vec<Refused>,
+}
+
+impl Tally {
+    /// All zero, for a number of lanes.
+    pub fn new(lanes: usize) -> Self {
+        Tally {
+            lanes: vec![LaneTally::default(); lanes],
+            databases: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            total: 0,
+            dropped: 0,
+            bad_selects: 0,
+            transactions: 0,
+            deadlines: 0,
+            past_deadlines: 0,
+            deadline_ms_max: 0,
+            db_max: 0,
+            refusals: BTreeMap::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Adds the counts of what follows in the source.
+    pub fn add(&mut self, later: &Tally) {
+        for (lane, more) in self.lanes.iter_mut().zip(&later.lanes) {
+            lane.commands += more.commands;
+            lane.bytes += more.bytes;
+            lane.keys.merge(&more.keys);
+        }
+        add_all(&mut self.databases, &later.databases);
+        add_all(&mut self.commands, &later.commands);
+        add_all(&mut self.refusals, &later.refusals);
+        self.total += later.total;
+        self.dropped += later.dropped;
+        self.bad_selects += later.bad_selects;
+        self.transactions += later.transactions;
+        self.deadlines += later.deadlines;
+        self.past_deadlines += later.past_deadlines;
+        self.deadline_ms_max = self.deadline_ms_max.max(later.deadline_ms_max);
+        self.db_max = self.db_max.max(later.db_max);
+        let room = REFUSED_LISTED_MAX - self.refused.len();
+        self.refused.extend(later.refused.iter().take(room).cloned());
+    }
+
+    /// Number of commands that cannot be carried out.
+    pub fn refused_total(&self) -> u64 {
+        self.refusals.values().sum()
+    }
+}
+
+fn add_all<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
+    for (key, count) in more {
+        *counts.entry(*key).or_default() += count;
+    }
+}
+
+/// Counts one window; also gives the hasher that has seen its bytes.
+pub fn tally<P: Placement>(
+    source: &Source,
+    window: &Window,
+    rules: &Rules<P>,
+) -> Result<(Tally, crc32fast::Hasher)> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(window.bytes(source));
+    let mut tally = Tally::new(rules.routing.lanes());
+    let mut names = Names::default();
+    walk(source, window, rules, |step| {
+        tally.total += 1;
+        if let Some(spec) = names.count(&step) {
+            tally.look_into(spec, &step, rules.clock);
+        }
+        tally.count(&step, window, rules);
+    })?;
+    names.add_to(&mut tally);
+    Ok((tally, hasher))
+}
+
+impl Tally {
+    #[inline]
+    fn count<P: Placement>(&mut self, step: &Step<'_>, window: &Window, rules: &Rules<P>) {
+        let command = &step.command;
+        match step.routed {
+            Routed::Lane(lane, _) => {
+                self.lanes[lane].keys.insert(command.db, command.first());
+                self.count_lane(lane, step);
+            }
+            Routed::Parts => {
+                let arguments = command.arguments();
+                for key in split_keys(&arguments) {
+                    let lane = rules.routing.lane(command.db, arguments[key]);
+                    self.lanes[lane].keys.insert(command.db, arguments[key]);
+                }
+                lanes_of(command, rules).for_each(|lane| self.count_lane(lane, step));
+            }
+            Routed::Every(_) => (0..self.lanes.len()).for_each(|lane| self.count_lane(lane, step)),
+            Routed::State(State::Select(Some(db))) => self.db_max = self.db_max.max(db),
+            Routed::State(State::Select(None)) => self.bad_selects += 1,
+            Routed::State(State::Multi) => self.transactions += 1,
+            Routed::State(State::Exec) => {}
+            Routed::Nowhere => self.dropped += 1,
+            Routed::Refused(refusal) => {
+                *self.refusals.entry(refusal).or_default() += 1;
+                if self.refused.len() < REFUSED_LISTED_MAX {
+                    self.refused.push(Refused {
+                        at: Position { offset: window.start.offset + step.start as u64, ..window.start },
+                        command: shown(command.name()),
+                        key: shown(command.first()),
+                        refusal,
+                    });
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn count_lane(&mut self, lane: usize, step: &Step<'_>) {
+        self.lanes[lane].commands += 1;
+        self.lanes[lane].bytes += step.command.bytes.len() as u64;
+    }
+
+    /// Commands whose arguments matter to the survey: deadlines, and databases that must exist.
+    fn look_into(&mut self, spec: &'static Spec, step: &Step<'_>, clock: deadline::Clock) {
+        let arguments = step.command.arguments();
+        if let deadline::Shifted::Changed(_, deadline_ms) = deadline::shift(spec.rewrite, &arguments, clock) {
+            self.deadlines += 1;
+            self.past_deadlines += u64::from(deadline_ms <= clock.now_ms);
+            self.deadline_ms_max = self.deadline_ms_max.max(deadline_ms);
+        }
+        let copies_to = || arguments.iter().skip(3).position(|option| option.eq_ignore_ascii_case(b"DB"));
+        let databases = match spec.name {
+            "MOVE" => [Some(2), None],
+            "SWAPDB" => [Some(1), Some(2)],
+            "COPY" => [copies_to().map(|at| at + 4), None],
+            _ => [None, None],
+        };
+        for at in databases.into_iter().flatten() {
+            let db = arguments.get(at).and_then(|text| crate::route::database(text));
+            self.db_max = self.db_max.max(db.unwrap_or(0));
+        }
+    }
+}
+
+/// Counts names by row; a run of one name costs one comparison each.
+#[derive(Default)]
+struct Names {
+    counts: BTreeMap<&'static str, u64>,
+    databases: BTreeMap<u32, u64>,
+    last: Option<(&'static Spec, u32, u64)>,
+}
+
+impl Names {
+    /// Counts the command; gives its row if its arguments are worth a look.
+    #[inline]
+    fn count(&mut self, step: &Step<'_>) -> Option<&'static Spec> {
+        let spec = row(step)?;
+        let db = step.command.db;
+        match &mut self.last {
+            Some((last, last_db, count)) if std::ptr::eq(*last, spec) && *last_db == db => *count += 1,
+            _ => {
+                self.flush();
+                self.last = Some((spec, db, 1));
+            }
+        }
+        let plain_set = spec.rewrite == Rewrite::Set && step.command.head.argc == 3;
+        let names_databases = matches!(spec.name, "MOVE" | "COPY" | "SWAPDB");
+        ((spec.rewrite != Rewrite::None && !plain_set) || names_databases).then_some(spec)
+    }
+
+    fn flush(&mut self) {
+        if let Some((spec, db, count)) = self.last.take() {
+            *self.counts.entry(spec.name).or_default() += count;
+            if !matches!(spec.class, Class::Select | Class::Multi | Class::Exec | Class::Discard | Class::Read) {
+                *self.databases.entry(db).or_default() += count;
+            }
+        }
+    }
+
+    fn add_to(mut self, tally: &mut Tally) {
+        self.flush();
+        tally.commands = self.counts;
+        tally.databases = self.databases;
+    }
+}
+
+#[inline]
+fn row(step: &Step<'_>) -> Option<&'static Spec> {
+    let spec = lookup(step.command.name())?;
+    if spec.class == Class::Container { lookup_sub(spec, step.command.first()) } else { Some(spec) }
+}

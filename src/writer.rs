@@ -1,0 +1,364 @@
+//! Brings one lane into its target: sends, sees what was applied, and after a fault finds its place again.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::batch::Batches;
+use crate::config::Limits;
+use crate::counters::{LaneCounters, LaneState};
+use crate::error::{Error, Kind, Result};
+use crate::feed::Feed;
+use crate::marker::{LoadId, Marker, Phase};
+use crate::sink::exchange::Flush;
+use crate::sink::wire::pause;
+use crate::sink::{Attached, Divergence, Fault, Ignored, Sink, Stop};
+use crate::source::{Position, Source};
+
+/// The pause after a first failure, doubled with each further one up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Who writes the markers of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The run's number; a higher one takes over from a lower one.
+    pub run: u64,
+    /// A random number.
+    pub owner: u64,
+}
+
+/// Errors that loading servers get as well, counted by kind, with the first of each.
+pub type IgnoredByKind = BTreeMap<&'static str, (u64, Ignored)>;
+
+/// What a lane tells the rest of the program.
+#[derive(Debug, Default)]
+pub struct LaneBoard {
+    /// The marker as last seen in, or acknowledged by, the target.
+    pub marker: Mutex<Option<Marker>>,
+    /// See [`IgnoredByKind`].
+    pub ignored: Mutex<IgnoredByKind>,
+    /// Batches that the marker shows applied, but whose replies were lost with a connection: errors
+    /// that single commands of them may have met were not seen.
+    pub unseen_batches: AtomicU64,
+}
+
+impl LaneBoard {
+    /// The marker as last seen.
+    pub fn marker(&self) -> Option<Marker> {
+        self.marker.lock().ok().and_then(|marker| marker.clone())
+    }
+
+    fn show(&self, marker: &Marker) {
+        if let Ok(mut shown) = self.marker.lock() {
+            *shown = Some(marker.clone());
+        }
+    }
+}
+
+/// See the module.
+pub struct LaneWriter<'s> {
+    /// Number of the lane.
+    pub lane: usize,
+    /// Where it goes.
+    pub sink: Box<dyn Sink + 's>,
+    /// Where it comes from.
+    pub feed: Feed<'s>,
+    /// The source, for progress.
+    pub source: &'s Source,
+    /// The load that all lanes belong to.
+    pub load: LoadId,
+    /// Who writes the markers.
+    pub identity: Identity,
+    /// Bounds of memory and patience.
+    pub limits: Limits,
+    /// Asks to end.
+    pub stop: &'s Stop,
+    /// Numbers for progress.
+    pub counters: &'s LaneCounters,
+    /// Markers and errors for checkpoint and report.
+    pub board: &'s LaneBoard,
+    /// When the target last did something.
+    pub alive: Instant,
+}
+
+/// How a session with the target ended, if it did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Session {
+    /// Everything is applied; this is the marker.
+    Complete(Marker),
+    /// Asked to stop; what was under way is applied.
+    Stopped,
+}
+
+impl LaneWriter<'_> {
+    /// Applies the whole lane, from wherever the target's marker stands; returns the last marker.
+    pub fn load(&mut self) -> Result<Marker> {
+        self.counters.set_state(LaneState::Loading);
+        self.patiently(|writer| match writer.session()? {
+            Session::Complete(marker) => Ok(marker),
+            Session::Stopped => Err(Fault::Fatal(interrupted())),
+        })
+        .inspect(|_| self.counters.set_state(LaneState::Loaded))
+    }
+
+    /// Brings a lane that is applied to the phase [`Phase::Settled`].
+    ///
+    /// The target may have changed to a replica that lags behind; then the rest is applied first.
+    pub fn settle(&mut self) -> Result<()> {
+        self.patiently(|writer| {
+            let mut marker = match writer.session()? {
+                Session::Complete(marker) => marker,
+                Session::Stopped => return Err(Fault::Fatal(interrupted())),
+            };
+            writer.counters.set_state(LaneState::Settling);
+            if marker.phase.rank() < Phase::Settling.rank() {
+                marker = writer.advance(&marker, Phase::Settling)?;
+            }
+            if marker.phase == Phase::Settling {
+                let counters = writer.counters;
+                writer.sink.settle(&marker, &|done, of| {
+                    counters.settling_keys.store(of, Ordering::Relaxed);
+                    counters.settled_keys.store(done, Ordering::Relaxed);
+                })?;
+                writer.advance(&marker, Phase::Settled)?;
+            }
+            Ok(())
+        })
+        .inspect(|()| self.counters.set_state(LaneState::Done))
+    }
+
+    /// Takes the marker away.
+    pub fn finish(&mut self) -> Result<()> {
+        self.patiently(|writer| match writer.attach()? {
+            Some(marker) => writer.sink.finish(&marker),
+            None => Ok(()),
+        })
+    }
+
+    fn advance(&mut self, from: &Marker, phase: Phase) -> Result<Marker, Fault> {
+        let to = from.in_phase(phase);
+        self.sink.exchange(from, &to)?;
+        self.board.show(&to);
+        Ok(to)
+    }
+
+    /// Repeats `attempt` through faults that waiting or looking again can cure.
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, Fault>) -> Result<T> {
+        let mut rest = PAUSE_MIN;
+        self.alive = Instant::now();
+        loop {
+            let before = self.alive;
+            let state = self.counters.state();
+            let text = match attempt(self) {
+                Ok(value) => return Ok(value),
+                Err(Fault::Fatal(error)) => return Err(self.stopped(error)),
+                Err(Fault::Diverged(divergence)) => return Err(self.diverged(&divergence)),
+                Err(Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text)) => text,
+            };
+            if self.alive > before {
+                rest = PAUSE_MIN;
+            }
+            tracing::info!(lane = self.lane, "{text}");
+            self.counters.set_note(text.clone());
+            self.counters.set_state(LaneState::Reconnecting);
+            if self.alive.elapsed() >= Duration::from_millis(self.limits.retry_for_ms) {
+                return Err(self.stopped(self.gave_up(&text)));
+            }
+            if pause(rest, self.stop) {
+                return Err(self.stopped(interrupted()));
+            }
+            rest = (rest * 2).min(PAUSE_MAX);
+            self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+            self.counters.set_state(state);
+        }
+    }
+
+    /// One go: attach, then send from the marker on until the end, a fault, or a request to stop.
+    fn session(&mut self) -> Result<Session, Fault> {
+        let Some(found) = self.attach()? else {
+            return Err(Fault::Fatal(lost_marker(&self.sink.name())));
+        };
+        self.counters.set_note("");
+        if found.phase.rank() >= Phase::Settling.rank() {
+            return Ok(Session::Complete(found));
+        }
+        self.feed.rewind(found.window)?;
+        let mut sent = found.clone();
+        while let Some(part) = self.feed.next_part()? {
+            let done = if part.window.start == found.window { found.batch } else { 0 };
+            let batches =
+                Batches::new(&part, self.load.batch_commands_max, self.load.batch_bytes_max);
+            for batch in batches.filter(|batch| batch.number > done) {
+                while self.sink.in_flight_bytes() >= self.limits.in_flight_bytes_max {
+                    self.reap(true)?;
+                }
+                if self.stop.requested() {
+                    self.drain()?;
+                    return Ok(Session::Stopped);
+                }
+                let next = sent.advanced(part.window.start, batch.number);
+                self.sink.apply(&part, batch, &sent, &next)?;
+                sent = next;
+                self.reap(false)?;
+            }
+        }
+        self.drain()?;
+        Ok(Session::Complete(sent))
+    }
+
+    fn drain(&mut self) -> Result<(), Fault> {
+        while self.sink.in_flight_bytes() > 0 {
+            self.reap(true)?;
+        }
+        self.sink.rest()
+    }
+
+    fn reap(&mut self, wait: bool) -> Result<(), Fault> {
+        for applied in self.sink.applied(wait)? {
+            self.alive = Instant::now();
+            self.counters.commands.fetch_add(applied.commands, Ordering::Relaxed);
+            self.counters.bytes.fetch_add(applied.bytes, Ordering::Relaxed);
+            self.counters.ignored.fetch_add(applied.ignored.len() as u64, Ordering::Relaxed);
+            if let Ok(mut kinds) = self.board.ignored.lock() {
+                for ignored in applied.ignored {
+                    kinds.entry(ignored.label).or_insert_with(|| (0, ignored)).0 += 1;
+                }
+            }
+            self.board.show(&applied.marker);
+            self.at(applied.marker.window);
+        }
+        self.counters.in_flight_bytes.store(self.sink.in_flight_bytes() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn at(&self, position: Position) {
+        self.counters.position_bytes.store(self.source.bytes_before(position), Ordering::Relaxed);
+    }
+
+    /// Attaches and makes the marker this run's own; `None` if there is none any more.
+    fn attach(&mut self) -> Result<Option<Marker>, Fault> {
+        let attached = self.sink.attach()?;
+        let Some(marker) = attached.marker.clone() else { return self.begin_again(&attached) };
+        if marker.load != self.load || marker.lane != self.lane {
+            return Err(Fault::Fatal(foreign_marker(&self.sink.name(), &marker)));
+        }
+        if let Phase::Diverged(at) = marker.phase {
+            return Err(Fault::Fatal(diverged_before(self.source, at)));
+        }
+        let Identity { run, owner } = self.identity;
+        if marker.run > run || (marker.run == run && marker.owner != owner) {
+            return Err(Fault::Fatal(taken_over(&self.sink.name())));
+        }
+        let own = Marker { run, owner, server: attached.server, ..marker.clone() };
+        if own != marker {
+            self.sink.exchange(&marker, &own)?;
+        }
+        self.note_unseen(&own);
+        self.board.show(&own);
+        self.at(own.window);
+        Ok(Some(own))
+    }
+
+    /// A target without marker that holds nothing is as good as one at the start of the lane: such is
+    /// a replica that was promoted before anything of the load had reached it.
+    fn begin_again(&mut self, attached: &Attached) -> Result<Option<Marker>, Fault> {
+        let settled = self.board.marker().is_some_and(|marker| marker.phase == Phase::Settled);
+        if settled || !attached.is_empty {
+            return Ok(None);
+        }
+        let Identity { run, owner } = self.identity;
+        let marker = Marker {
+            load: self.load.clone(),
+            lane: self.lane,
+            run,
+            owner,
+            server: attached.server,
+            phase: Phase::Prepared,
+            window: Position::default(),
+            batch: 0,
+        };
+        tracing::warn!(lane = self.lane, "the target is empty: the lane starts again from its beginning");
+        self.sink.create(None, &marker, Flush::NOTHING)?;
+        self.sink.attach()?;
+        self.board.show(&marker);
+        Ok(Some(marker))
+    }
+
+    /// Counts batches that were applied without their replies being seen.
+    fn note_unseen(&self, found: &Marker) {
+        let Some(known) = self.board.marker() else { return };
+        if (found.window, found.batch) > (known.window, known.batch) {
+            let batches = if found.window == known.window { found.batch - known.batch } else { found.batch.max(1) };
+            self.board.unseen_batches.fetch_add(batches, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes down in the target that it has diverged, so that no later run goes on past it.
+    fn diverged(&mut self, divergence: &Divergence) -> Error {
+        self.counters.set_state(LaneState::Stopped);
+        let recorded = self.attach().and_then(|marker| match marker {
+            Some(marker) => self.advance(&marker, Phase::Diverged(divergence.at)).map(drop),
+            None => Ok(()),
+        });
+        if let (Err(_), Some(marker)) = (recorded, self.board.marker()) {
+            // At least the checkpoint will know.
+            self.board.show(&marker.in_phase(Phase::Diverged(divergence.at)));
+        }
+        self.source
+            .error(Kind::Diverged, "a target answered as no loading server would", divergence.at)
+            .shard(self.lane, self.sink.name())
+            .place("command", divergence.command.clone())
+            .place("key", divergence.key.clone())
+            .place("answer", divergence.text.clone())
+            .remedy(
+                "mend the target so that it accepts the command, then start over with --restart --flush-targets",
+            )
+    }
+
+    fn stopped(&self, error: Error) -> Error {
+        self.counters.set_state(LaneState::Stopped);
+        error
+    }
+
+    fn gave_up(&self, text: &str) -> Error {
+        Error::new(Kind::Stopped, "a target stayed away for longer than --retry-for-s allows")
+            .shard(self.lane, self.sink.name())
+            .place("last answer", text)
+            .remedy("bring the target back and run the same command again; it resumes")
+    }
+}
+
+/// The end that a signal asked for.
+pub fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "interrupted; what was under way is applied")
+        .remedy("run the same command again; it resumes")
+}
+
+fn taken_over(name: &str) -> Error {
+    Error::new(Kind::Conflict, "another loader has taken over this load")
+        .place("target", name)
+        .remedy("let it finish; run one loader at a time")
+}
+
+fn foreign_marker(name: &str, marker: &Marker) -> Error {
+    Error::new(Kind::Conflict, "a target holds the marker of another load or lane")
+        .place("target", name)
+        .place("found", marker.to_string())
+        .remedy("put the sets of the topology file back in their order, or finish the other load first")
+}
+
+fn lost_marker(name: &str) -> Error {
+    Error::new(Kind::Conflict, "a target has lost its marker but holds keys")
+        .place("target", name)
+        .remedy("somebody else has written to it: start over with --restart --flush-targets")
+}
+
+/// The error for a load that has diverged in an earlier run.
+pub fn diverged_before(source: &Source, at: Position) -> Error {
+    source
+        .error(Kind::Diverged, "the load has diverged: a target answered as no loading server would", at)
+        .remedy("mend the target so that it accepts the command there, then start over with --restart --flush-targets")
+}

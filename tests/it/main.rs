@@ -1,0 +1,7 @@
+//! Integration tests against real servers: one binary, so that what they share is built once.
+
+// Not every helper is used by every set of tests.
+#[allow(dead_code)]
+mod support;
+mod scene;
+mod table;
