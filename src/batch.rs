@@ -68,8 +68,14 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Batch> {
         let ops = &self.part.ops;
-        let mut batch =
-            Batch { ops: self.next..self.next, number: self.number + 1, db: self.db, commands: 0, bytes: 0, swaps: false };
+        let mut batch = Batch {
+            ops: self.next..self.next,
+            number: self.number + 1,
+            db: self.db,
+            commands: 0,
+            bytes: 0,
+            swaps: false,
+        };
         while let Some(op) = ops.get(batch.ops.end) {
             if batch.commands > 0 && self.is_full(&batch, &ops[batch.ops.end - 1], op) {
                 break;
@@ -162,7 +168,12 @@ fn write_arguments<W: Write, A: AsRef<[u8]>>(out: &mut W, arguments: &[A]) -> io
 }
 
 /// The part of a splittable command that belongs to a lane.
-fn own_part<'a, P: Placement>(rules: &Rules<P>, lane: usize, db: u32, arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
+fn own_part<'a, P: Placement>(
+    rules: &Rules<P>,
+    lane: usize,
+    db: u32,
+    arguments: &[&'a [u8]],
+) -> Vec<&'a [u8]> {
     let unit = split_unit(arguments);
     let mut own: Vec<&[u8]> = arguments.iter().take(1).copied().collect();
     for group in arguments.get(1..).unwrap_or_default().chunks(unit) {

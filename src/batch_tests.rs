@@ -27,7 +27,8 @@ fn parts(shards: usize, commands: &[&str]) -> Parts {
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1000, offset_ms: deadline::OFFSET_FAR_MS },
     };
-    let seen = survey(&source, &rules, window_bytes(shards), source.end(), &|_| Ok(())).expect("a sound source");
+    let seen =
+        survey(&source, &rules, window_bytes(shards), source.end(), &|_| Ok(())).expect("a sound source");
     let parts = seen
         .windows
         .iter()
@@ -43,7 +44,8 @@ impl Parts {
         for window in &self.parts {
             for batch in Batches::new(&window[lane], commands_max, bytes_max) {
                 let mut out = Vec::new();
-                write_commands(&mut out, &self.source, &self.rules, lane, (&window[lane], &batch), 0).expect("memory");
+                write_commands(&mut out, &self.source, &self.rules, lane, (&window[lane], &batch), 0)
+                    .expect("memory");
                 shown.push(text(&out));
             }
         }
@@ -54,7 +56,8 @@ impl Parts {
 fn text(mut bytes: &[u8]) -> String {
     let mut commands = Vec::new();
     while let Ok((rest, crate::resp::frame::Record::Command(_))) = crate::resp::frame::record(bytes) {
-        let words: Vec<_> = Arguments::of(bytes).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect();
+        let words: Vec<_> =
+            Arguments::of(bytes).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect();
         commands.push(words.join(" "));
         bytes = rest;
     }
@@ -64,12 +67,15 @@ fn text(mut bytes: &[u8]) -> String {
 /// crc32 % 2: a, b, c are odd; d, e are even.
 #[test]
 fn commands_reach_their_lanes_in_order_with_their_databases() {
-    let parts = parts(2, &["SET a 1", "SELECT 3", "SET d 1", "SET a 2", "MSET a 3 d 3 e 3", "SELECT 0", "DEL d b", "FLUSHDB"]);
-    assert_eq!(
-        parts.batches(0, 100, 1 << 20),
-        ["SELECT 3; SET d 1; MSET d 3 e 3; SELECT 0; DEL d; FLUSHDB"]
+    let parts = parts(
+        2,
+        &["SET a 1", "SELECT 3", "SET d 1", "SET a 2", "MSET a 3 d 3 e 3", "SELECT 0", "DEL d b", "FLUSHDB"],
     );
-    assert_eq!(parts.batches(1, 100, 1 << 20), ["SET a 1; SELECT 3; SET a 2; MSET a 3; SELECT 0; DEL b; FLUSHDB"]);
+    assert_eq!(parts.batches(0, 100, 1 << 20), ["SELECT 3; SET d 1; MSET d 3 e 3; SELECT 0; DEL d; FLUSHDB"]);
+    assert_eq!(
+        parts.batches(1, 100, 1 << 20),
+        ["SET a 1; SELECT 3; SET a 2; MSET a 3; SELECT 0; DEL b; FLUSHDB"]
+    );
 }
 
 #[test]
@@ -80,7 +86,13 @@ fn every_batch_selects_for_itself() {
 
 #[test]
 fn transactions_stay_whole() {
-    let parts = parts(1, &["SET a 1", "MULTI", "SET b 2", "SELECT 1", "SET c 3", "EXEC", "SET d 4", "MULTI", "SET e 5", "EXEC"]);
+    let parts = parts(
+        1,
+        &[
+            "SET a 1", "MULTI", "SET b 2", "SELECT 1", "SET c 3", "EXEC", "SET d 4", "MULTI", "SET e 5",
+            "EXEC",
+        ],
+    );
     assert_eq!(
         parts.batches(0, 2, 1 << 20),
         ["SET a 1; SET b 2; SELECT 1; SET c 3", "SELECT 1; SET d 4; SET e 5"]
@@ -96,7 +108,10 @@ fn bytes_bound_batches() {
 
 #[test]
 fn deadlines_and_trims_are_rewritten() {
-    let parts = parts(1, &["SET a 1 PX 5", "XADD s MAXLEN = 3 LIMIT 9 1-1 f v", "XADD s 1-2 f v", "PEXPIREAT a 7 GT"]);
+    let parts = parts(
+        1,
+        &["SET a 1 PX 5", "XADD s MAXLEN = 3 LIMIT 9 1-1 f v", "XADD s 1-2 f v", "PEXPIREAT a 7 GT"],
+    );
     assert_eq!(
         parts.batches(0, 100, 1 << 20),
         ["SET a 1 PXAT 4000000000000001005; XADD s MAXLEN = 3 1-1 f v; XADD s 1-2 f v; \

@@ -77,7 +77,8 @@ impl Checkpoint {
     /// Writes the file, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other);
-        text.and_then(|text| durable::replace(path, &format!("{text}\n"))).map_err(|error| unwritable(path, error))
+        text.and_then(|text| durable::replace(path, &format!("{text}\n")))
+            .map_err(|error| unwritable(path, error))
     }
 }
 
@@ -97,7 +98,9 @@ pub fn read(path: &Path) -> Result<Found> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Found::Unreadable(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Ok(Found::Unreadable(error.to_string()));
+        }
         Err(error) => {
             return Err(Error::new(Kind::Conflict, "cannot read the checkpoint")
                 .file(path)

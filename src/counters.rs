@@ -75,7 +75,10 @@ pub struct LaneCounters {
 impl LaneCounters {
     /// What the lane is doing.
     pub fn state(&self) -> LaneState {
-        LaneState::ALL.get(usize::from(self.state.load(Ordering::Relaxed))).copied().unwrap_or(LaneState::Waiting)
+        LaneState::ALL
+            .get(usize::from(self.state.load(Ordering::Relaxed)))
+            .copied()
+            .unwrap_or(LaneState::Waiting)
     }
 
     /// Says what the lane is doing.

@@ -53,7 +53,8 @@ fn watch_signals(stop: &Arc<Stop>) -> Result<(), Error> {
     };
     let armed = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&armed)).map_err(cannot)?;
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&armed))
+            .map_err(cannot)?;
         signal_hook::flag::register(signal, Arc::clone(&armed)).map_err(cannot)?;
         stop.on_signal(signal).map_err(cannot)?;
     }

@@ -96,7 +96,6 @@ enum Session {
 impl LaneWriter<'_> {
     /// Applies the whole lane, from wherever the target's marker stands; returns the last marker.
     pub fn load(&mut self) -> Result<Marker> {
-        self.counters.set_state(LaneState::Loading);
         self.patiently(|writer| match writer.session()? {
             Session::Complete(marker) => Ok(marker),
             Session::Stopped => Err(Fault::Fatal(interrupted())),
@@ -151,7 +150,6 @@ impl LaneWriter<'_> {
         self.alive = Instant::now();
         loop {
             let before = self.alive;
-            let state = self.counters.state();
             let text = match attempt(self) {
                 Ok(value) => return Ok(value),
                 Err(Fault::Fatal(error)) => return Err(self.stopped(error)),
@@ -172,7 +170,6 @@ impl LaneWriter<'_> {
             }
             rest = (rest * 2).min(PAUSE_MAX);
             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
-            self.counters.set_state(state);
         }
     }
 
@@ -182,6 +179,7 @@ impl LaneWriter<'_> {
             return Err(Fault::Fatal(lost_marker(&self.sink.name())));
         };
         self.counters.set_note("");
+        self.counters.set_state(LaneState::Loading);
         if found.phase.rank() >= Phase::Settling.rank() {
             return Ok(Session::Complete(found));
         }
@@ -189,8 +187,7 @@ impl LaneWriter<'_> {
         let mut sent = found.clone();
         while let Some(part) = self.feed.next_part()? {
             let done = if part.window.start == found.window { found.batch } else { 0 };
-            let batches =
-                Batches::new(&part, self.load.batch_commands_max, self.load.batch_bytes_max);
+            let batches = Batches::new(&part, self.load.batch_commands_max, self.load.batch_bytes_max);
             for batch in batches.filter(|batch| batch.number > done) {
                 while self.sink.in_flight_bytes() >= self.limits.in_flight_bytes_max {
                     self.reap(true)?;
@@ -291,7 +288,8 @@ impl LaneWriter<'_> {
     fn note_unseen(&self, found: &Marker) {
         let Some(known) = self.board.marker() else { return };
         if (found.window, found.batch) > (known.window, known.batch) {
-            let batches = if found.window == known.window { found.batch - known.batch } else { found.batch.max(1) };
+            let batches =
+                if found.window == known.window { found.batch - known.batch } else { found.batch.max(1) };
             self.board.unseen_batches.fetch_add(batches, Ordering::Relaxed);
         }
     }

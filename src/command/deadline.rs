@@ -52,7 +52,10 @@ pub fn shift<'a>(rewrite: Rewrite, arguments: &[&'a [u8]], clock: Clock) -> Shif
         Rewrite::Set => option(arguments, 3, clock),
         Rewrite::Getex => option(arguments, 2, clock),
         Rewrite::Msetex => {
-            let pairs = arguments.get(1).and_then(|count| integer(count)).and_then(|count| usize::try_from(count).ok());
+            let pairs = arguments
+                .get(1)
+                .and_then(|count| integer(count))
+                .and_then(|count| usize::try_from(count).ok());
             match pairs.and_then(|count| count.checked_mul(2)?.checked_add(2)) {
                 Some(options) => option(arguments, options, clock),
                 None => Shifted::AsItStands,
@@ -75,7 +78,10 @@ fn option<'a>(arguments: &[&'a [u8]], first: usize, clock: Clock) -> Shifted<'a>
                 return Shifted::AsItStands;
             }
             at += 1;
-        } else if [b"IFEQ".as_slice(), b"IFNE", b"IFDEQ", b"IFDNE"].iter().any(|o| name.eq_ignore_ascii_case(o)) {
+        } else if [b"IFEQ".as_slice(), b"IFNE", b"IFDEQ", b"IFDNE"]
+            .iter()
+            .any(|o| name.eq_ignore_ascii_case(o))
+        {
             at += 1;
         }
         at += 1;
@@ -107,7 +113,13 @@ fn setex<'a>(arguments: &[&'a [u8]], seconds: bool, clock: Clock) -> Shifted<'a>
         return Shifted::AsItStands;
     };
     shifted(deadline, clock.offset_ms, |ms| {
-        vec![Cow::Borrowed(b"SET".as_slice()), Cow::Borrowed(key), Cow::Borrowed(value), Cow::Borrowed(b"PXAT"), text(ms)]
+        vec![
+            Cow::Borrowed(b"SET".as_slice()),
+            Cow::Borrowed(key),
+            Cow::Borrowed(value),
+            Cow::Borrowed(b"PXAT"),
+            text(ms),
+        ]
     })
 }
 
@@ -178,7 +190,9 @@ mod tests {
             Shifted::AsItStands => "as it stands".into(),
             Shifted::Refused(deadline) => format!("refused {deadline}"),
             Shifted::Changed(out, _) => {
-                let show = |argument: &Cow<'_, [u8]>| match integer(argument).filter(|value| *value >= OFFSET_FAR_MS) {
+                let show = |argument: &Cow<'_, [u8]>| match integer(argument)
+                    .filter(|value| *value >= OFFSET_FAR_MS)
+                {
                     Some(value) => format!("+{}", value - OFFSET_FAR_MS),
                     None => String::from_utf8_lossy(argument).into_owned(),
                 };

@@ -59,7 +59,8 @@ fn sort(arguments: &[&[u8]]) -> Vec<usize> {
 /// Whether a SORT reads keys that it does not name: a BY or GET pattern with a `*` in it.
 pub fn sort_reads_unnamed_keys(arguments: &[&[u8]]) -> bool {
     arguments.windows(2).skip(2).any(|pair| {
-        (pair[0].eq_ignore_ascii_case(b"BY") || pair[0].eq_ignore_ascii_case(b"GET")) && pair[1].contains(&b'*')
+        (pair[0].eq_ignore_ascii_case(b"BY") || pair[0].eq_ignore_ascii_case(b"GET"))
+            && pair[1].contains(&b'*')
     })
 }
 
@@ -79,7 +80,7 @@ fn georadius(arguments: &[&[u8]], options: usize) -> Vec<usize> {
 fn streams(arguments: &[&[u8]]) -> Option<Vec<usize>> {
     let keyword = arguments.iter().skip(4).position(|option| option.eq_ignore_ascii_case(b"STREAMS"))? + 4;
     let rest = arguments.len() - keyword - 1;
-    if rest == 0 || rest % 2 != 0 {
+    if rest == 0 || !rest.is_multiple_of(2) {
         return None;
     }
     Some((keyword + 1..keyword + 1 + rest / 2).collect())

@@ -67,7 +67,9 @@ pub fn rewrite<'a>(arguments: &[&'a [u8]], adds: bool) -> Option<Vec<Cow<'a, [u8
 }
 
 fn is_flag(option: &[u8]) -> bool {
-    [b"NOMKSTREAM".as_slice(), b"KEEPREF", b"DELREF", b"ACKED"].iter().any(|flag| option.eq_ignore_ascii_case(flag))
+    [b"NOMKSTREAM".as_slice(), b"KEEPREF", b"DELREF", b"ACKED"]
+        .iter()
+        .any(|flag| option.eq_ignore_ascii_case(flag))
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ pub fn abandon(job: &Job, stop: &Stop) -> Result<Ended> {
     }
     match std::fs::remove_file(&job.checkpoint) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::new(Kind::Local, "cannot remove the checkpoint").file(&job.checkpoint).caused_by(error))
+            Err(Error::new(Kind::Local, "cannot remove the checkpoint")
+                .file(&job.checkpoint)
+                .caused_by(error))
         }
         _ => {
             lines.push("the load is abandoned; what it had written stays in the servers".to_owned());

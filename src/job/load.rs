@@ -20,7 +20,9 @@ use crate::feed::Plan;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::partition::window_bytes;
 use crate::progress::{Notices, Progress};
-use crate::report::{DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport, Times};
+use crate::report::{
+    DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport, Times,
+};
 use crate::route::{OwnLane, Routing, Rules};
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
@@ -67,7 +69,8 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool) -> Ended {
         survey: None,
     };
     let interval = Duration::from_millis(job.limits.progress_interval_ms);
-    let progress = Progress::with_notices(Arc::clone(&load.counters), load.notices.clone(), job.output, interval);
+    let progress =
+        Progress::with_notices(Arc::clone(&load.counters), load.notices.clone(), job.output, interval);
     let result = load.run();
     progress.finish();
     load.times.total_s = load.begun.elapsed().as_secs_f64();
@@ -178,7 +181,13 @@ impl Load<'_> {
     ) -> Result<Outcome> {
         let fresh = *start == Start::Fresh;
         let identity = Identity {
-            run: found.iter().filter_map(|found| found.marker.as_ref()).map(|marker| marker.run).max().unwrap_or(0) + 1,
+            run: found
+                .iter()
+                .filter_map(|found| found.marker.as_ref())
+                .map(|marker| marker.run)
+                .max()
+                .unwrap_or(0)
+                + 1,
             owner: random(),
         };
         let plan = Plan { source: &self.source, rules, windows };
@@ -196,7 +205,8 @@ impl Load<'_> {
             }
         }
         let starts = self.starts(&plan)?;
-        let begun = found.iter().any(|found| found.marker.as_ref().is_some_and(|m| m.phase != Phase::Prepared));
+        let begun =
+            found.iter().any(|found| found.marker.as_ref().is_some_and(|m| m.phase != Phase::Prepared));
         self.resumed_from = (!fresh && begun).then(|| self.lowest()).flatten();
         if let Some(from) = self.resumed_from {
             self.notices.warn(format!("resuming at {}", Place::of(&self.source, from)));
@@ -245,9 +255,12 @@ impl Load<'_> {
     }
 
     fn report(&self, outcome: Outcome, error: Option<&Error>) -> LoadReport {
-        let declares = self.job.topology.sets.iter().any(
-            |set| matches!(&set.target, Target::Server(members) if !members.replicas.is_empty()),
-        );
+        let declares = self
+            .job
+            .topology
+            .sets
+            .iter()
+            .any(|set| matches!(&set.target, Target::Server(members) if !members.replicas.is_empty()));
         let unseen: u64 = self.boards.iter().map(|board| board.unseen_batches.load(Ordering::Relaxed)).sum();
         let mut warnings = self.notices.warnings();
         if unseen > 0 {
@@ -314,7 +327,8 @@ fn drive<'s>(
     finishing: bool,
 ) -> (Result<()>, (f64, f64)) {
     let begun = Instant::now();
-    let (mut writers, loaded) = if finishing { (run.writers(sinks), Ok(())) } else { run.load(sinks, starts) };
+    let (mut writers, loaded) =
+        if finishing { (run.writers(sinks), Ok(())) } else { run.load(sinks, starts) };
     let load_s = begun.elapsed().as_secs_f64();
     let settling = Instant::now();
     let result = loaded.and_then(|()| if finishing { Ok(()) } else { run.settle(&mut writers) });
@@ -350,10 +364,8 @@ fn recorded<T>(run: &Run<'_>, notices: &Notices, work: impl FnOnce() -> (Result<
         drop(end);
         done
     });
-    if result.is_err() {
-        if let Err(error) = run.record(Status::Loading) {
-            notices.warn(error.to_string());
-        }
+    if let (Err(_), Err(error)) = (&result, run.record(Status::Loading)) {
+        notices.warn(error.to_string());
     }
     (result, other)
 }
@@ -377,7 +389,8 @@ fn prepare(
         window: Position::default(),
         batch: 0,
     };
-    sink.create(found.marker.as_ref(), &marker, found.flush(flush)).map_err(|fault| inspect::fatal(&found.name, fault))?;
+    sink.create(found.marker.as_ref(), &marker, found.flush(flush))
+        .map_err(|fault| inspect::fatal(&found.name, fault))?;
     Ok(marker)
 }
 

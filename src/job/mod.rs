@@ -54,7 +54,11 @@ fn threads(job: &Job) -> Result<rayon::ThreadPool> {
 }
 
 /// A report as the user wants it on stdout.
-fn shown(output: Output, text: impl FnOnce(bool) -> String, json: impl FnOnce() -> serde_json::Value) -> String {
+fn shown(
+    output: Output,
+    text: impl FnOnce(bool) -> String,
+    json: impl FnOnce() -> serde_json::Value,
+) -> String {
     if output.json {
         json().to_string()
     } else {

@@ -31,8 +31,16 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
         let file = source.file(refused.at.segment).display();
         error = error.place(
             "refused",
-            format!("{file} byte {}: {} {}: {}", refused.at.offset, refused.command, refused.key, refused.refusal.reason()),
+            format!(
+                "{file} byte {}: {} {}: {}",
+                refused.at.offset,
+                refused.command,
+                refused.key,
+                refused.refusal.reason()
+            ),
         );
     }
-    Err(error.remedy("see --dry-run for the whole picture; --skip-unsupported loads the rest and reports what is left out"))
+    Err(error.remedy(
+        "see --dry-run for the whole picture; --skip-unsupported loads the rest and reports what is left out",
+    ))
 }

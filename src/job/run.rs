@@ -46,8 +46,13 @@ pub struct Run<'s> {
 
 impl<'s> Run<'s> {
     /// Applies all lanes; gives back their writers, settled or not, with what went wrong.
-    pub fn load(&self, sinks: Vec<Box<dyn Sink + 's>>, starts: &[usize]) -> (Vec<LaneWriter<'s>>, Result<()>) {
-        let (senders, receivers): (Vec<_>, Vec<_>) = sinks.iter().map(|_| sync_channel(QUEUE_PARTS_MAX)).unzip();
+    pub fn load(
+        &self,
+        sinks: Vec<Box<dyn Sink + 's>>,
+        starts: &[usize],
+    ) -> (Vec<LaneWriter<'s>>, Result<()>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            sinks.iter().map(|_| sync_channel(QUEUE_PARTS_MAX)).unzip();
         thread::scope(|scope| {
             let lanes = sinks.into_iter().zip(receivers).enumerate();
             let running: Vec<_> = lanes
@@ -97,9 +102,14 @@ impl<'s> Run<'s> {
         lanes.map(|(lane, sink)| self.writer(lane, sink, Feed::new(self.plan, lane, None))).collect()
     }
 
-    fn on_all(&self, writers: &mut [LaneWriter<'s>], step: fn(&mut LaneWriter<'s>) -> Result<()>) -> Result<()> {
+    fn on_all(
+        &self,
+        writers: &mut [LaneWriter<'s>],
+        step: fn(&mut LaneWriter<'s>) -> Result<()>,
+    ) -> Result<()> {
         let results = thread::scope(|scope| {
-            let running: Vec<_> = writers.iter_mut().map(|writer| scope.spawn(move || step(writer))).collect();
+            let running: Vec<_> =
+                writers.iter_mut().map(|writer| scope.spawn(move || step(writer))).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
         });
         first_cause(results)
@@ -131,9 +141,9 @@ impl<'s> Run<'s> {
         let first = starts.iter().copied().min().unwrap_or(end);
         let ready = |from: usize| -> Result<Vec<Vec<Arc<crate::partition::LanePart>>>> {
             let numbers = from..(from + group).min(end);
-            let parts = numbers.into_par_iter().map(|number| {
-                Ok(self.plan.partition(number)?.into_iter().map(Arc::new).collect())
-            });
+            let parts = numbers
+                .into_par_iter()
+                .map(|number| Ok(self.plan.partition(number)?.into_iter().map(Arc::new).collect()));
             parts.collect()
         };
         let mut at = first;
@@ -184,8 +194,10 @@ impl<'s> Run<'s> {
             marker: board.marker().map(|marker| marker.to_string()).unwrap_or_default(),
         });
         let lanes: Vec<Lane> = lanes.collect();
-        let diverged =
-            self.boards.iter().any(|board| board.marker().is_some_and(|m| matches!(m.phase, Phase::Diverged(_))));
+        let diverged = self
+            .boards
+            .iter()
+            .any(|board| board.marker().is_some_and(|m| matches!(m.phase, Phase::Diverged(_))));
         let status = if diverged { Status::Diverged } else { status };
         Checkpoint::new(status, &self.job.source, lanes).write(&self.job.checkpoint)
     }

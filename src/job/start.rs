@@ -7,8 +7,8 @@ use crate::config::{Job, Restart};
 use crate::error::{Error, Kind, Result};
 use crate::job::targets::Found;
 use crate::marker::{LoadId, Marker, Phase};
-use crate::source::Source;
 use crate::source::Position;
+use crate::source::Source;
 use crate::writer::diverged_before;
 
 /// What a run has to do.
@@ -40,7 +40,9 @@ pub fn decide(
         checkpoint::Found::Checkpoint(checkpoint) => Some(checkpoint),
         checkpoint::Found::Unreadable(why) => {
             let path = job.checkpoint.display();
-            warn(format!("the checkpoint {path} cannot be read ({why}); going by the markers in the targets"));
+            warn(format!(
+                "the checkpoint {path} cannot be read ({why}); going by the markers in the targets"
+            ));
             None
         }
     };
@@ -52,17 +54,18 @@ pub fn decide(
     let load = first.load.clone();
     agree(found, &load)?;
     if recorded.as_ref().is_some_and(|recorded| recorded.load != load) {
-        return Err(other_checkpoint(job, "the markers in the targets belong to another load than the checkpoint"));
+        return Err(other_checkpoint(
+            job,
+            "the markers in the targets belong to another load than the checkpoint",
+        ));
     }
     for marker in &markers {
         if let Phase::Diverged(at) = marker.phase {
             return Err(diverged_before(source, at));
         }
     }
-    if let Some((checkpoint, Phase::Diverged(at))) = checkpoint.as_ref().zip(diverged(checkpoint.as_ref())) {
-        if checkpoint.status == Status::Diverged {
-            return Err(diverged_before(source, at));
-        }
+    if let Some(Phase::Diverged(at)) = diverged(checkpoint.as_ref()) {
+        return Err(diverged_before(source, at));
     }
     // A lane is settled only after all of them are applied, and markers go only after all are settled.
     let settled = markers.iter().all(|marker| marker.phase == Phase::Settled);
@@ -99,13 +102,18 @@ fn without_markers(
             .place("topology", format!("{} sets", found.len())));
     }
     if checksum(source, marker.load.end) != Some(marker.load.sum) {
-        return Err(other_checkpoint(job, "the checkpoint is of another source, or the source has changed since"));
+        return Err(other_checkpoint(
+            job,
+            "the checkpoint is of another source, or the source has changed since",
+        ));
     }
     match checkpoint.status {
         Status::Complete | Status::Finishing => Ok(Start::Complete(marker.load)),
         Status::Diverged => Err(diverged_before(source, marker.window)),
         Status::Loading if found.iter().all(Found::is_empty) => {
-            warn("the targets are empty and hold no markers: the load starts again from its beginning".into());
+            warn(
+                "the targets are empty and hold no markers: the load starts again from its beginning".into(),
+            );
             Ok(Start::Resume(marker.load))
         }
         Status::Loading => Err(Error::new(
@@ -120,10 +128,13 @@ fn without_markers(
 /// All markers must be of one load, each in its own lane.
 fn agree(found: &[Found], load: &LoadId) -> Result<()> {
     if load.lanes != found.len() {
-        return Err(Error::new(Kind::Conflict, "the targets hold markers of a load with another number of sets")
-            .place("markers", format!("{} sets", load.lanes))
-            .place("topology", format!("{} sets", found.len()))
-            .remedy("name the same sets as when the load began, or finish or --abandon that load first"));
+        return Err(Error::new(
+            Kind::Conflict,
+            "the targets hold markers of a load with another number of sets",
+        )
+        .place("markers", format!("{} sets", load.lanes))
+        .place("topology", format!("{} sets", found.len()))
+        .remedy("name the same sets as when the load began, or finish or --abandon that load first"));
     }
     for (lane, found) in found.iter().enumerate() {
         let Some(marker) = &found.marker else { continue };
@@ -134,10 +145,13 @@ fn agree(found: &[Found], load: &LoadId) -> Result<()> {
                 .remedy("finish or --abandon the other load first, or start over with --restart"));
         }
         if marker.lane != lane {
-            return Err(Error::new(Kind::Conflict, "the replica sets are in another order than when the load began")
-                .shard(lane, &found.name)
-                .place("marker", format!("of set {}", marker.lane))
-                .remedy("put the sets of the topology file back in their order"));
+            return Err(Error::new(
+                Kind::Conflict,
+                "the replica sets are in another order than when the load began",
+            )
+            .shard(lane, &found.name)
+            .place("marker", format!("of set {}", marker.lane))
+            .remedy("put the sets of the topology file back in their order"));
         }
     }
     Ok(())
@@ -146,16 +160,20 @@ fn agree(found: &[Found], load: &LoadId) -> Result<()> {
 /// A target without marker may only join a load under way if it is empty, or if the load has not begun
 /// to write and may empty it.
 fn resumable(job: &Job, found: &[Found]) -> Result<()> {
-    let begun = found.iter().any(|found| found.marker.as_ref().is_some_and(|marker| marker.phase != Phase::Prepared));
+    let begun =
+        found.iter().any(|found| found.marker.as_ref().is_some_and(|marker| marker.phase != Phase::Prepared));
     for (lane, found) in found.iter().enumerate() {
-        if found.marker.is_some() || found.is_empty() || (job.flush_targets && !begun && found.live.is_some()) {
+        if found.marker.is_some() || found.is_empty() || (job.flush_targets && !begun && found.live.is_some())
+        {
             continue;
         }
         let error = if begun { Kind::Conflict } else { Kind::Target };
         return Err(Error::new(error, "a target of a load under way has no marker, but is not empty")
             .shard(lane, &found.name)
             .place("holds", found.holds.clone())
-            .remedy("check that the topology names the same targets as before; or start over with --restart"));
+            .remedy(
+                "check that the topology names the same targets as before; or start over with --restart",
+            ));
     }
     Ok(())
 }

@@ -66,11 +66,16 @@ pub fn inspect(job: &Job) -> Result<Vec<Found>> {
             }
         };
         let run_id = |found: &Found| found.live.as_ref().map(|live| live.run_id.clone());
-        if let Some(other) = found.iter().position(|other| run_id(other).is_some() && run_id(other) == run_id(&next)) {
-            return Err(Error::new(Kind::Target, "two replica sets have the same master; nothing was written")
-                .shard(other, &found[other].name)
-                .shard(lane, &next.name)
-                .remedy("give every set a master of its own in the topology file"));
+        if let Some(other) =
+            found.iter().position(|other| run_id(other).is_some() && run_id(other) == run_id(&next))
+        {
+            return Err(Error::new(
+                Kind::Target,
+                "two replica sets have the same master; nothing was written",
+            )
+            .shard(other, &found[other].name)
+            .shard(lane, &next.name)
+            .remedy("give every set a master of its own in the topology file"));
         }
         found.push(next);
     }
@@ -123,11 +128,17 @@ pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
 }
 
 /// A sink for each target.
-pub fn sinks<'s>(job: &'s Job, source: &'s Source, rules: &'s Rules, stop: &'s Stop) -> Vec<Box<dyn Sink + 's>> {
+pub fn sinks<'s>(
+    job: &'s Job,
+    source: &'s Source,
+    rules: &'s Rules,
+    stop: &'s Stop,
+) -> Vec<Box<dyn Sink + 's>> {
     let sets = job.topology.sets.iter().enumerate();
     sets.map(|(lane, set)| match &set.target {
         Target::Server(members) => {
-            Box::new(ServerSink::new(members.clone(), lane, source, rules, job.limits, stop)) as Box<dyn Sink + 's>
+            Box::new(ServerSink::new(members.clone(), lane, source, rules, job.limits, stop))
+                as Box<dyn Sink + 's>
         }
         Target::Aof { directory } => Box::new(AofSink::new(directory, lane, source, rules)),
     })

@@ -74,8 +74,7 @@ pub fn record(input: &[u8]) -> Parsed<'_, Record> {
     if argc.value < 1 {
         return Err(malformed(input, "an argument count of at least 1"));
     }
-    let mut head =
-        Head { argc: argc.value as u32, canonical: argc.canonical, ..Head::default() };
+    let mut head = Head { argc: argc.value as u32, canonical: argc.canonical, ..Head::default() };
     for index in 0..head.argc {
         let (data, len) = header(rest, b'$')?;
         let len = argument_len(rest, len, &mut head)?;
@@ -208,9 +207,9 @@ fn strtol(input: &[u8]) -> Parsed<'_, i64> {
     map(
         (many0_count(one_of(" \t\n\x0b\x0c\r")), opt(one_of("+-")), digit0),
         |(_, sign, digits): (usize, Option<char>, &[u8])| {
-            let magnitude = digits.iter().fold(0i64, |value, digit| {
-                value.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
-            });
+            let magnitude = digits
+                .iter()
+                .fold(0i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
             if sign == Some('-') { -magnitude } else { magnitude }
         },
     )

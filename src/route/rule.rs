@@ -193,7 +193,8 @@ impl<P: Placement> Rules<P> {
                 return Routed::Refused(Refusal::Pattern);
             }
         }
-        let Some(positions) = keys::positions(spec, &arguments).filter(|positions| !positions.is_empty()) else {
+        let Some(positions) = keys::positions(spec, &arguments).filter(|positions| !positions.is_empty())
+        else {
             // The server answers with an error; it may do so on the lane of whatever stands first.
             return self.keyed(spec, command, command.first());
         };

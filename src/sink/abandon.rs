@@ -13,7 +13,13 @@ use crate::marker::{Marker, Phase};
 /// Puts the deadlines of a live master right and removes its marker.
 ///
 /// The marker says "settling" meanwhile, so that no loader that still runs goes on with batches.
-pub fn server(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str, stop: &Stop) -> Result<(), Fault> {
+pub fn server(
+    connection: &mut Connection,
+    key: &[u8],
+    marker: &Marker,
+    name: &str,
+    stop: &Stop,
+) -> Result<(), Fault> {
     let settling = Marker { run: marker.run + 1, owner: 0, ..marker.in_phase(Phase::Settling) };
     exchange::exchange(connection, key, marker, &settling, name)?;
     if marker.load.shift_ms > 0 {
@@ -26,7 +32,9 @@ pub fn server(connection: &mut Connection, key: &[u8], marker: &Marker, name: &s
 pub fn directory(directory: &Path) -> Result<(), Error> {
     let remove = |result: io::Result<()>| match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::new(Kind::Local, "cannot remove an unfinished append-only file").file(directory).caused_by(error))
+            Err(Error::new(Kind::Local, "cannot remove an unfinished append-only file")
+                .file(directory)
+                .caused_by(error))
         }
         _ => Ok(()),
     };

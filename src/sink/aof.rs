@@ -143,7 +143,9 @@ impl Sink for AofSink<'_> {
                     .remedy("start over with --restart"),
             ));
         }
-        data.set_len(length).and_then(|()| data.seek(SeekFrom::End(0))).map_err(|error| self.failed(error))?;
+        data.set_len(length)
+            .and_then(|()| data.seek(SeekFrom::End(0)))
+            .map_err(|error| self.failed(error))?;
         (self.written, self.synced) = (length, length);
         self.data = Some(BufWriter::with_capacity(WRITE_BYTES, data));
         self.marker = Some(marker.clone());
@@ -164,7 +166,10 @@ impl Sink for AofSink<'_> {
 
     fn apply(&mut self, part: &Arc<LanePart>, batch: Batch, old: &Marker, new: &Marker) -> Result<(), Fault> {
         if self.marker.as_ref() != Some(old) {
-            return Err(Fault::Marker(format!("the marker of {} is not what this batch expects", self.name())));
+            return Err(Fault::Marker(format!(
+                "the marker of {} is not what this batch expects",
+                self.name()
+            )));
         }
         let Some(data) = self.data.as_mut() else { return Err(Fault::Lost("not attached".into())) };
         let written = write_commands(data, self.source, self.rules, self.lane, (part, &batch), self.db);

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use redis::{Client, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use redis::{
+    Client, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+};
 
-use super::verdict::{self, Refusal};
 use super::Fault;
+use super::verdict::{self, Refusal};
 use crate::error::{Error, Kind};
 use crate::topology::{Credentials, Endpoint};
 

@@ -27,7 +27,9 @@ pub fn read(connection: &mut Connection, key: &[u8], name: &str) -> Result<Optio
     let unreadable = |error: Unreadable| {
         let remedy = match error {
             Unreadable::Version(_) => "use the version of redcluster-load that began the load",
-            Unreadable::Text(_) => "choose another name with --marker-key, or delete the key if nobody needs it",
+            Unreadable::Text(_) => {
+                "choose another name with --marker-key, or delete the key if nobody needs it"
+            }
         };
         Error::new(Kind::Conflict, "the marker in a target cannot be used")
             .place("target", name)
@@ -47,7 +49,13 @@ fn read_text(connection: &mut Connection, key: &[u8]) -> Result<Option<Vec<u8>>,
 }
 
 /// Puts `new` in place of `old`; [`Fault::Marker`] if `old` is not there.
-pub fn exchange(connection: &mut Connection, key: &[u8], old: &Marker, new: &Marker, name: &str) -> Result<(), Fault> {
+pub fn exchange(
+    connection: &mut Connection,
+    key: &[u8],
+    old: &Marker,
+    new: &Marker,
+    name: &str,
+) -> Result<(), Fault> {
     let mut commands = redis::pipe();
     commands.atomic().cmd("SET").arg(key).arg(new.to_string()).ignore();
     compare_and(connection, key, Some(&old.to_string()), &commands, name)

@@ -57,19 +57,27 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
 
 fn fit(info: &str, name: &str) -> Result<()> {
     let unfit = |what: &str, remedy: &str| {
-        Err(Error::new(Kind::Target, format!("a target {what}; nothing was written")).place("target", name).remedy(remedy))
+        Err(Error::new(Kind::Target, format!("a target {what}; nothing was written"))
+            .place("target", name)
+            .remedy(remedy))
     };
     let field = |field: &str| info_field(info, field).unwrap_or_default();
     let mut numbers = field("redis_version").split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < VERSION_MIN {
-        return unfit("is older than version 7.0, which is not supported yet", "use a server of version 7.0 or later");
+        return unfit(
+            "is older than version 7.0, which is not supported yet",
+            "use a server of version 7.0 or later",
+        );
     }
     if field("loading") == "1" || field("async_loading") == "1" {
         return unfit("is still loading its own data", "wait until it has loaded");
     }
     if field("cluster_enabled") == "1" {
-        return unfit("is a Redis Cluster node, which is not supported yet", "use servers that are not in cluster mode");
+        return unfit(
+            "is a Redis Cluster node, which is not supported yet",
+            "use servers that are not in cluster mode",
+        );
     }
     if field("maxmemory") != "0" && field("maxmemory_policy") != "noeviction" {
         return unfit(
@@ -105,14 +113,18 @@ pub fn require<'n>(
             .remedy("set `databases` in the target's configuration and restart it"));
     }
     let sent = |command: &&str| {
-        lookup(command.as_bytes()).is_some_and(|spec| !matches!(spec.class, Class::Read | Class::Exec | Class::Discard))
+        lookup(command.as_bytes())
+            .is_some_and(|spec| !matches!(spec.class, Class::Read | Class::Exec | Class::Discard))
     };
     let names: Vec<&str> = commands.map(|name| name.split(' ').next().unwrap_or(name)).filter(sent).collect();
     if names.is_empty() {
         return Ok(());
     }
-    let known: Vec<Value> =
-        redis::cmd("COMMAND").arg("INFO").arg(&names).query(connection).map_err(|error| refused(name, &error))?;
+    let known: Vec<Value> = redis::cmd("COMMAND")
+        .arg("INFO")
+        .arg(&names)
+        .query(connection)
+        .map_err(|error| refused(name, &error))?;
     let missing: Vec<&str> =
         names.iter().zip(&known).filter(|(_, info)| is_nil(info)).map(|(name, _)| *name).collect();
     if missing.is_empty() {
@@ -136,14 +148,18 @@ fn is_nil(value: &Value) -> bool {
 pub fn fatal(name: &str, fault: Fault) -> Error {
     match fault {
         Fault::Fatal(error) if error.kind() == Kind::Conflict => error,
-        Fault::Fatal(error) => Error::new(Kind::Target, "a target cannot be used; nothing was written")
-            .caused_by(error),
-        Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => {
-            Error::new(Kind::Target, "a target cannot be used; nothing was written")
-                .place("target", name)
-                .place("answer", text)
-                .remedy("make the target reachable, as a master that takes writes, and check its address and password")
+        Fault::Fatal(error) => {
+            Error::new(Kind::Target, "a target cannot be used; nothing was written").caused_by(error)
         }
+        Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => Error::new(
+            Kind::Target,
+            "a target cannot be used; nothing was written",
+        )
+        .place("target", name)
+        .place("answer", text)
+        .remedy(
+            "make the target reachable, as a master that takes writes, and check its address and password",
+        ),
         Fault::Diverged(divergence) => {
             Error::new(Kind::Target, "a target cannot be used").place("answer", divergence.text.clone())
         }

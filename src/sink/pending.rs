@@ -22,7 +22,10 @@ enum Next {
     Queued(usize),
     Exec,
     /// Element number `index` of EXEC's reply, of which `values` replies are still to come.
-    Element { index: usize, values: u64 },
+    Element {
+        index: usize,
+        values: u64,
+    },
     Done,
 }
 
@@ -59,7 +62,13 @@ pub(super) struct Pending {
 
 impl Pending {
     /// A batch that was just written. `guarded`: the replies to WATCH and guard are still to come.
-    pub(super) fn new(part: Arc<LanePart>, batch: Batch, marker: Marker, queued: Queued, guarded: bool) -> Self {
+    pub(super) fn new(
+        part: Arc<LanePart>,
+        batch: Batch,
+        marker: Marker,
+        queued: Queued,
+        guarded: bool,
+    ) -> Self {
         Pending {
             part,
             batch,
@@ -79,7 +88,12 @@ impl Pending {
     }
 
     /// Takes the replies that have come; the outcome once all are there.
-    pub(super) fn digest(&mut self, inbox: &mut Inbox, source: &Source, name: &str) -> Result<Option<Applied>, Fault> {
+    pub(super) fn digest(
+        &mut self,
+        inbox: &mut Inbox,
+        source: &Source,
+        name: &str,
+    ) -> Result<Option<Applied>, Fault> {
         loop {
             if let Next::Queued(left) = self.next {
                 self.next = queued_left(left - inbox.queued(left));
@@ -106,7 +120,11 @@ impl Pending {
                 self.next = if count == 0 { Next::Done } else { Next::Element { index: 0, values: 1 } };
             }
             (Next::Exec, Token::Array(None) | Token::Bulk) => {
-                let why = if self.guard_holds { "was touched by somebody else" } else { "is not what was expected" };
+                let why = if self.guard_holds {
+                    "was touched by somebody else"
+                } else {
+                    "is not what was expected"
+                };
                 return Err(Fault::Marker(format!("the marker of {name} {why}")));
             }
             (Next::Exec, Token::Error(text)) => return Err(self.aborted(&text, name)),
@@ -148,7 +166,8 @@ impl Pending {
 
     /// An error inside EXEC: either a loading server gets it too, or the target has diverged.
     fn answered(&mut self, index: usize, text: &[u8], source: &Source) {
-        let op = index.checked_sub(self.before).and_then(|step| self.part.ops.get(self.batch.ops.start + step));
+        let op =
+            index.checked_sub(self.before).and_then(|step| self.part.ops.get(self.batch.ops.start + step));
         let (at, command, key) = match op {
             Some(op) if op.action != Action::Select => {
                 let mut arguments = Arguments::of(self.part.bytes(source, op));

@@ -57,7 +57,8 @@ impl Inbox {
             return 0;
         }
         let waiting = self.bytes.get(self.used..).unwrap_or_default();
-        let count = waiting.chunks_exact(QUEUED.len()).take(most).take_while(|reply| *reply == QUEUED).count();
+        let count =
+            waiting.chunks_exact(QUEUED.len()).take(most).take_while(|reply| *reply == QUEUED).count();
         self.used += count * QUEUED.len();
         count
     }
@@ -126,7 +127,8 @@ fn number(text: &[u8]) -> Result<i64, NotAReply> {
 mod tests {
     use super::*;
 
-    const REPLIES: &[u8] = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n:-1\r\n$5\r\n+a\r\nb\r\n$-1\r\n-ERR no\r\n*-1\r\n";
+    const REPLIES: &[u8] =
+        b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n:-1\r\n$5\r\n+a\r\nb\r\n$-1\r\n-ERR no\r\n*-1\r\n";
 
     fn tokens() -> Vec<Token> {
         vec![

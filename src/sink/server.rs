@@ -28,10 +28,10 @@ use crate::resp::encode;
 use crate::route::Rules;
 use crate::source::Source;
 use crate::topology::Endpoint;
-use crate::topology::master::{self, Answer, NoMaster};
 use crate::topology::Members;
+use crate::topology::master::{self, Answer, NoMaster};
 
-/// Touches the marker (KEYS[1]) if it is not the expected text (ARGV[1]).
+/// Touches the marker (its key) if it is not the expected text (its argument).
 ///
 /// Setting a deadline and taking it away again changes nothing but counts as a change to WATCH, and is
 /// not refused for lack of memory. A marker that is gone has to be set and deleted for that.
@@ -101,7 +101,8 @@ impl<'s> ServerSink<'s> {
     /// A connection of the redis crate to whoever is master now.
     pub(super) fn master(&mut self) -> Result<Connection, Fault> {
         let timeout = self.timeout();
-        let connect = |endpoint: &Endpoint| control::connect(endpoint, self.members.credentials.as_ref(), timeout);
+        let connect =
+            |endpoint: &Endpoint| control::connect(endpoint, self.members.credentials.as_ref(), timeout);
         match master::find(&self.members, self.last.as_ref(), &connect) {
             Ok((endpoint, connection)) => {
                 self.last = Some(endpoint);
@@ -184,13 +185,18 @@ impl<'s> ServerSink<'s> {
     fn write_batch(&mut self, part: &LanePart, batch: &Batch, old: &str, new: &str) -> Result<Queued, Fault> {
         let name = self.name();
         let lost = |error: std::io::Error| Fault::Lost(format!("{name}: {error}"));
-        let Some(wire) = self.wire.as_mut() else { return Err(Fault::Lost(format!("{name}: not connected"))) };
+        let Some(wire) = self.wire.as_mut() else {
+            return Err(Fault::Lost(format!("{name}: not connected")));
+        };
         let mut text = Vec::with_capacity(512);
         let key = self.marker_key;
         encode::command(&mut text, &[b"WATCH".as_slice(), key]);
         match self.guard {
             Guard::Script => {
-                encode::command(&mut text, &[b"EVAL".as_slice(), GUARD.as_bytes(), b"1", key, old.as_bytes()]);
+                encode::command(
+                    &mut text,
+                    &[b"EVAL".as_slice(), GUARD.as_bytes(), b"1", key, old.as_bytes()],
+                );
             }
             Guard::Read => encode::command(&mut text, &[b"GET".as_slice(), key]),
         }
@@ -200,7 +206,8 @@ impl<'s> ServerSink<'s> {
             encode::command(&mut text, &[b"DEL".as_slice(), key]);
         }
         wire.write_all(&text).map_err(lost)?;
-        let written = write_commands(wire, self.source, self.rules, self.lane, (part, batch), 0).map_err(lost)?;
+        let written =
+            write_commands(wire, self.source, self.rules, self.lane, (part, batch), 0).map_err(lost)?;
         text.clear();
         if written.db != 0 {
             encode::select(&mut text, 0);
@@ -364,6 +371,8 @@ pub(super) fn out_of_step(name: &str, what: &str) -> Fault {
         Error::new(Kind::Stopped, "a target's replies do not fit what was sent")
             .place("target", name)
             .place("found", shown(what.as_bytes()))
-            .remedy("check that no proxy rewrites the connection; then run the same command again, it resumes"),
+            .remedy(
+                "check that no proxy rewrites the connection; then run the same command again, it resumes",
+            ),
     )
 }

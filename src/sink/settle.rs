@@ -10,8 +10,8 @@ use crate::command::deadline::OFFSET_NEAR_MS;
 /// Keys looked at in one go: a script over them keeps the server for about two milliseconds.
 const SCAN_COUNT: u32 = 1000;
 
-/// Scans on from cursor ARGV[1] over about ARGV[2] keys and subtracts ARGV[3] from every deadline that is
-/// at or past it. Lua's numbers are doubles, exact below 2^53.
+/// Scans on from a cursor (its first argument) over about as many keys as the second one says, and
+/// subtracts the third from every deadline that is at or past it. Lua's numbers are doubles, exact below 2^53.
 pub const UNSHIFT: &str = "local call=redis.call local o=tonumber(ARGV[3]) \
 local r=call('SCAN',ARGV[1],'COUNT',ARGV[2]) \
 for _,k in ipairs(r[2]) do local d=call('PEXPIRETIME',k) if d>=o then call('PEXPIREAT',k,d-o) end end \
@@ -58,12 +58,20 @@ pub fn unshift(
     redis::cmd("SELECT").arg(0).query::<()>(connection).map_err(failed)
 }
 
-fn by_script_step(connection: &mut Connection, cursor: &str, shift_ms: i64) -> Result<(String, u64), RedisError> {
+fn by_script_step(
+    connection: &mut Connection,
+    cursor: &str,
+    shift_ms: i64,
+) -> Result<(String, u64), RedisError> {
     redis::cmd("EVAL").arg(UNSHIFT).arg(0).arg(cursor).arg(SCAN_COUNT).arg(shift_ms).query(connection)
 }
 
 /// The same where scripts are not permitted, or their numbers not exact enough.
-fn by_pipeline_step(connection: &mut Connection, cursor: &str, shift_ms: i64) -> Result<(String, u64), RedisError> {
+fn by_pipeline_step(
+    connection: &mut Connection,
+    cursor: &str,
+    shift_ms: i64,
+) -> Result<(String, u64), RedisError> {
     let (next, keys): (String, Vec<Vec<u8>>) =
         redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(SCAN_COUNT).query(connection)?;
     let mut reads = redis::pipe();
@@ -96,10 +104,14 @@ pub fn wait_for_replicas(
     const PIECE_MS: u64 = 200;
     let failed = |error: RedisError| control::fault(name, &error);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
-    while replicas > 0 {
-        let confirmed: usize = redis::cmd("WAIT").arg(replicas).arg(PIECE_MS).query(connection).map_err(failed)?;
+    if replicas == 0 {
+        return Ok(());
+    }
+    loop {
+        let confirmed: usize =
+            redis::cmd("WAIT").arg(replicas).arg(PIECE_MS).query(connection).map_err(failed)?;
         if confirmed >= replicas {
-            break;
+            return Ok(());
         }
         if stop.requested() || Instant::now() >= deadline {
             return Err(Fault::Wait(format!(
@@ -108,5 +120,4 @@ pub fn wait_for_replicas(
             )));
         }
     }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! One connection to a server, written to without ever being stuck: while the server does not take
 //! more bytes, the replies that it sends are read.
 //!
-//! Place for TLS: another [`Stream`] variant whose reads and writes go through rustls.
+//! Place for TLS: another variant of `Stream` whose reads and writes go through rustls.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -83,7 +83,9 @@ impl Wire {
         let mut any = false;
         loop {
             match self.stream.read(&mut self.buffer) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection")),
+                Ok(0) => {
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
+                }
                 Ok(count) => {
                     self.inbox.push(&self.buffer[..count]);
                     any = true;

@@ -77,7 +77,9 @@ fn entry(line: &[u8]) -> Result<Entry, &'static str> {
         }
     }
     match (file, sequence, kind) {
-        (Some(file), Some(sequence), Some(kind @ (b'b' | b'i' | b'h'))) if sequence > 0 && !file.is_empty() => {
+        (Some(file), Some(sequence), Some(kind @ (b'b' | b'i' | b'h')))
+            if sequence > 0 && !file.is_empty() =>
+        {
             Ok(Entry { file, sequence, kind })
         }
         (_, _, Some(kind)) if !matches!(kind, b'b' | b'i' | b'h') => Err("a type is none of b, i and h"),

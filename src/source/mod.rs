@@ -121,9 +121,11 @@ fn manifest_in(directory: &Path) -> Result<PathBuf> {
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] if inner.is_dir() => manifest_in(&inner),
-        [] => Err(Error::new(Kind::Source, "the directory holds no manifest of a multi-part append-only file")
-            .file(directory)
-            .remedy("give the append-only file itself, or the directory with the .manifest file")),
+        [] => {
+            Err(Error::new(Kind::Source, "the directory holds no manifest of a multi-part append-only file")
+                .file(directory)
+                .remedy("give the append-only file itself, or the directory with the .manifest file"))
+        }
         _ => Err(Error::new(Kind::Source, "the directory holds several manifests")
             .file(directory)
             .remedy("give the manifest that is meant")),
@@ -136,10 +138,16 @@ fn refuse_other_formats(map: &Map) -> Result<()> {
         Err(Error::new(Kind::Source, format!("the source {what}")).file(map.path()).offset(0).remedy(remedy))
     };
     let formats: [(&[u8], &str, &str); 6] = [
-        (b"REDIS", "begins with an RDB part, which cannot be loaded yet",
-            "rewrite it without preamble: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF"),
-        (b"VALKEY", "begins with an RDB part of Valkey, which cannot be loaded yet",
-            "rewrite it without preamble: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF"),
+        (
+            b"REDIS",
+            "begins with an RDB part, which cannot be loaded yet",
+            "rewrite it without preamble: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF",
+        ),
+        (
+            b"VALKEY",
+            "begins with an RDB part of Valkey, which cannot be loaded yet",
+            "rewrite it without preamble: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF",
+        ),
         (&[0x1f, 0x8b], "is gzip-compressed", "decompress it first"),
         (&[0x28, 0xb5, 0x2f, 0xfd], "is zstd-compressed", "decompress it first"),
         (b"{", "is JSON, not an append-only file", "give the append-only file that a server wrote"),

@@ -29,7 +29,10 @@ pub struct Window {
 impl Window {
     /// Its bytes.
     pub fn bytes<'s>(&self, source: &'s Source) -> &'s [u8] {
-        source.bytes(self.start.segment).get(self.start.offset as usize..self.end as usize).unwrap_or_default()
+        source
+            .bytes(self.start.segment)
+            .get(self.start.offset as usize..self.end as usize)
+            .unwrap_or_default()
     }
 
     /// Its length in bytes.
@@ -74,7 +77,16 @@ impl<'s> Windows<'s> {
     /// All windows up to `end`, each of about `window_bytes`.
     pub fn new(source: &'s Source, window_bytes: u64, end: Position) -> Self {
         let at = Position::default();
-        Windows { source, window_bytes, end, at, db: 0, multi: None, tail: None, done: source.segments() == 0 }
+        Windows {
+            source,
+            window_bytes,
+            end,
+            at,
+            db: 0,
+            multi: None,
+            tail: None,
+            done: source.segments() == 0,
+        }
     }
 
     /// The dropped end of the source, known once all windows have been taken.
@@ -120,7 +132,10 @@ impl<'s> Windows<'s> {
                     rest = next;
                 }
                 Ok((next, Record::Annotation)) => rest = next,
-                Err(nom::Err::Error(Fault::Malformed { left, expected }) | nom::Err::Failure(Fault::Malformed { left, expected })) => {
+                Err(
+                    nom::Err::Error(Fault::Malformed { left, expected })
+                    | nom::Err::Failure(Fault::Malformed { left, expected }),
+                ) => {
                     return Err(self.damaged(segment, segment.len() - left, expected));
                 }
                 Err(_) => return self.cut_tail(window, offset, false),
@@ -153,7 +168,11 @@ impl<'s> Windows<'s> {
 
     fn segment_bytes(&self) -> &'s [u8] {
         let bytes = self.source.bytes(self.at.segment);
-        if self.at.segment == self.end.segment { &bytes[..bytes.len().min(self.end.offset as usize)] } else { bytes }
+        if self.at.segment == self.end.segment {
+            &bytes[..bytes.len().min(self.end.offset as usize)]
+        } else {
+            bytes
+        }
     }
 
     /// Ends the window before a part that a server drops, if this is the source's end.

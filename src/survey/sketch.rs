@@ -27,7 +27,11 @@ impl Sketch {
         let mut hasher = FixedState::with_seed(u64::from(db)).build_hasher();
         hasher.write(key);
         // The hasher's low bits are not mixed as well as its high ones.
-        let hash = hasher.finish().wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let hash = hasher
+            .finish()
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(32)
+            .wrapping_mul(0xd6e8_feb8_6659_fd93);
         let register = (hash >> (64 - INDEX_BITS)) as usize;
         let rank = ((hash << INDEX_BITS) | (1 << (INDEX_BITS - 1))).leading_zeros() as u8 + 1;
         if rank > self.registers[register] {
@@ -49,7 +53,8 @@ impl Sketch {
         let raw = 0.7213 / (1.0 + 1.079 / count) * count * count / sum;
         let zeros = self.registers.iter().filter(|rank| **rank == 0).count();
         // Small sets are counted better by the registers that are still empty.
-        let estimate = if raw <= 2.5 * count && zeros > 0 { count * (count / zeros as f64).ln() } else { raw };
+        let estimate =
+            if raw <= 2.5 * count && zeros > 0 { count * (count / zeros as f64).ln() } else { raw };
         estimate.round() as u64
     }
 }

@@ -237,7 +237,10 @@ impl Names {
     fn flush(&mut self) {
         if let Some((spec, db, count)) = self.last.take() {
             *self.counts.entry(spec.name).or_default() += count;
-            if !matches!(spec.class, Class::Select | Class::Multi | Class::Exec | Class::Discard | Class::Read) {
+            if !matches!(
+                spec.class,
+                Class::Select | Class::Multi | Class::Exec | Class::Discard | Class::Read
+            ) {
                 *self.databases.entry(db).or_default() += count;
             }
         }

@@ -27,7 +27,11 @@ pub type Connect<'c> = &'c dyn Fn(&Endpoint) -> Result<Connection, RedisError>;
 
 /// Asks the members who is master: first the one that was it last, then the one that the topology
 /// names, then the replicas. A member that was master before stays so as long as it says so.
-pub fn find(members: &Members, last: Option<&Endpoint>, connect: Connect<'_>) -> Result<(Endpoint, Connection), NoMaster> {
+pub fn find(
+    members: &Members,
+    last: Option<&Endpoint>,
+    connect: Connect<'_>,
+) -> Result<(Endpoint, Connection), NoMaster> {
     let mut answers = Vec::new();
     let mut masters: Vec<(Endpoint, Connection)> = Vec::new();
     let known = last.into_iter().chain([&members.master]);
@@ -63,7 +67,8 @@ fn ask(endpoint: &Endpoint, connect: Connect<'_>) -> Result<Connection, Answer> 
     match word(0).as_deref() {
         Some("master") => Ok(connection),
         _ => {
-            let port = role.get(2).and_then(|value| redis::from_redis_value_ref::<i64>(value).ok()).unwrap_or(0);
+            let port =
+                role.get(2).and_then(|value| redis::from_redis_value_ref::<i64>(value).ok()).unwrap_or(0);
             Err(Answer::Replica(format!("{}:{port}", word(1).unwrap_or_default())))
         }
     }

@@ -3,5 +3,10 @@
 // Not every helper is used by every set of tests.
 #[allow(dead_code)]
 mod support;
+
+mod deadlines;
+mod differential;
 mod scene;
+mod source;
+mod source_changes;
 mod table;

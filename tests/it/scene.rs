@@ -1,11 +1,14 @@
 //! What most tests of a load begin and end with: a directory of their own, targets, a load, a verdict.
 
 use crate::support::aof;
-use crate::support::loader::{Loader, Output};
+use crate::support::loader::{Loader, MARKER, Output, Running};
+use crate::support::proxy::Proxy;
 use crate::support::server::Server;
 use crate::support::wire;
+use redis::Value;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A directory for the source, the topology and the checkpoint of one test.
@@ -49,6 +52,52 @@ impl Scene {
     }
 }
 
+/// Masters behind proxies that delay: a load with one small batch in flight takes long enough to be met in the middle.
+#[derive(Debug)]
+pub struct Slow {
+    /// The masters themselves.
+    pub targets: Vec<Server>,
+    proxies: Vec<Proxy>,
+}
+
+impl Slow {
+    /// Empty masters that answer late.
+    pub fn start(count: usize) -> Self {
+        let targets = servers(count);
+        let proxies: Vec<_> = targets.iter().map(|target| Proxy::start(target.addr())).collect();
+        proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(3)));
+        Self { targets, proxies }
+    }
+
+    /// The tool, loading into them in small steps. The same again resumes.
+    pub fn load(&self, scene: &Scene, source: &Path) -> Loader {
+        let addrs: Vec<String> = self.proxies.iter().map(Proxy::addr).collect();
+        let limits = ["--batch-bytes", "1KiB", "--in-flight-bytes", "1KiB"];
+        scene.loader().arg(source).masters(&addrs).args(&limits)
+    }
+
+    /// Starts a load and waits until each target has got something, and none of them all.
+    pub fn start_load(&self, loader: &Loader) -> Running {
+        let mut running = loader.spawn();
+        running.wait_until("keys on all targets", || self.targets.iter().all(|target| keys_in(target) > 30));
+        running
+    }
+
+    /// From now on they answer at once.
+    pub fn hurry(&self) {
+        self.proxies.iter().for_each(|proxy| proxy.delay(Duration::ZERO));
+    }
+
+    /// Kills a load when each target has got something; the next one meets no delay.
+    pub fn kill_midway(&self, loader: &Loader) {
+        self.start_load(loader).kill9();
+        self.hurry();
+        for target in &self.targets {
+            assert_eq!(target.cmd(&["EXISTS", MARKER]), Ok(Value::Int(1)), "the load is under way");
+        }
+    }
+}
+
 /// Empty masters, started side by side.
 pub fn servers(count: usize) -> Vec<Server> {
     side_by_side(vec![(); count], |()| Server::start(&[]))
@@ -78,7 +127,8 @@ fn side_by_side<T: Send, R: Send>(items: Vec<T>, start: impl Fn(T) -> R + Sync) 
 pub fn keys_in(server: &Server) -> u64 {
     let reply = server.cmd(&["INFO", "KEYSPACE"]).expect("INFO answers");
     let text = wire::text(&reply);
-    let counts = text.lines().filter_map(|line| line.split_once("keys=")?.1.split(',').next()?.parse::<u64>().ok());
+    let counts =
+        text.lines().filter_map(|line| line.split_once("keys=")?.1.split(',').next()?.parse::<u64>().ok());
     counts.sum()
 }
 
@@ -106,11 +156,4 @@ pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
         assert!(output.stderr.contains(word), "{word:?} is missing: {output}");
     }
     assert!(!output.stderr.contains("panicked"), "{output}");
-}
-
-/// The number behind a label of an error's places, such as `byte: 17`.
-pub fn place(output: &Output, label: &str) -> Option<u64> {
-    let start = format!("{label}: ");
-    let line = output.stderr.lines().find_map(|line| line.trim_start().strip_prefix(&start))?;
-    line.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
