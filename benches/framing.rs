@@ -64,7 +64,7 @@ fn framing(criterion: &mut Criterion) {
             bench.iter(|| {
                 let mut counts = [0u64; LANES];
                 walk(&source, &whole, &rules, |step| {
-                    if let Routed::Lane(lane, _) = step.routed {
+                    if let Routed::Lane(lane, ..) = step.routed {
                         counts[lane] += 1;
                     }
                 })

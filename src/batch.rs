@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use crate::command::{Rewrite, deadline, lookup, trim};
+use crate::merge::{SET_PREFIX, Sent, merge};
 use crate::partition::{Action, LanePart, Op, split_unit};
 use crate::resp::encode;
 use crate::resp::frame::Arguments;
@@ -99,18 +100,21 @@ impl Iterator for Batches<'_> {
 }
 
 /// What writing a batch's commands came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Commands written before that of the batch's first step: 1 if a SELECT was needed, else 0.
+    /// Commands written before the first of `sent`: 1 if a SELECT was needed, else 0.
     pub before: usize,
     /// The database that is selected after the last one.
     pub db: u32,
+    /// The commands written.
+    pub sent: Vec<Sent>,
 }
 
 /// Writes the commands of a batch; `db` is the database that is selected before.
 ///
-/// Each step of `batch.ops` becomes exactly one command. Large arguments are handed to `out` as they
-/// lie in the map, so that a buffering writer passes them on uncopied.
+/// A live server gets plain SETs merged, a file gets every step as a command of its own. Large
+/// arguments are handed to `out` as they lie in the map, so that a buffering writer passes them on
+/// uncopied.
 pub fn write_commands<P: Placement, W: Write>(
     out: &mut W,
     source: &Source,
@@ -119,38 +123,72 @@ pub fn write_commands<P: Placement, W: Write>(
     (part, batch): (&LanePart, &Batch),
     db: u32,
 ) -> io::Result<Written> {
-    let mut written = Written { before: 0, db };
-    let mut buffer = Vec::new();
-    let steps = part.ops.get(batch.ops.clone()).unwrap_or_default();
-    if batch.db != db && steps.first().is_some_and(|op| op.action != Action::Select) {
-        encode::select(&mut buffer, batch.db);
-        out.write_all(&buffer)?;
-        written = Written { before: 1, db: batch.db };
+    let live = rules.live.get(lane).copied().unwrap_or_default();
+    let steps = batch.ops.start as u32..batch.ops.end as u32;
+    let sent = if live { merge(part, batch, source) } else { steps.map(Sent::One).collect() };
+    let mut writer = Commands { out, source, rules, lane, part, db };
+    let mut before = 0;
+    let selects = part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
+    if batch.db != db && !selects {
+        writer.select(batch.db)?;
+        before = 1;
     }
-    for op in steps {
-        let (Action::Send(form) | Action::Swap(form)) = op.action else {
-            buffer.clear();
-            encode::select(&mut buffer, op.start);
-            out.write_all(&buffer)?;
-            written.db = op.start;
-            continue;
-        };
-        let bytes = part.bytes(source, op);
+    for sent in &sent {
+        match sent {
+            Sent::One(step) => writer.one(&part.ops[*step as usize])?,
+            Sent::Sets(steps) => writer.sets(steps)?,
+        }
+    }
+    Ok(Written { before, db: writer.db, sent })
+}
+
+/// Writes single commands, keeping track of the database.
+struct Commands<'w, P, W> {
+    out: &'w mut W,
+    source: &'w Source,
+    rules: &'w Rules<P>,
+    lane: usize,
+    part: &'w LanePart,
+    db: u32,
+}
+
+impl<P: Placement, W: Write> Commands<'_, P, W> {
+    fn select(&mut self, db: u32) -> io::Result<()> {
+        let mut command = Vec::with_capacity(32);
+        encode::select(&mut command, db);
+        self.db = db;
+        self.out.write_all(&command)
+    }
+
+    fn one(&mut self, op: &Op) -> io::Result<()> {
+        let (Action::Send(form) | Action::Swap(form)) = op.action else { return self.select(op.start) };
+        let bytes = self.part.bytes(self.source, op);
         if form == Form::Verbatim {
-            out.write_all(bytes)?;
-            continue;
+            return self.out.write_all(bytes);
         }
         let arguments: Vec<&[u8]> = Arguments::of(bytes).collect();
         match form {
-            Form::Part => write_arguments(out, &own_part(rules, lane, written.db, &arguments))?,
-            Form::Rewritten => match rewritten(&arguments, rules.clock) {
-                Some(arguments) => write_arguments(out, &arguments)?,
-                None => write_arguments(out, &arguments)?,
+            Form::Part => write_arguments(self.out, &own_part(self.rules, self.lane, self.db, &arguments)),
+            Form::Rewritten => match rewritten(&arguments, self.rules.clock) {
+                Some(arguments) => write_arguments(self.out, &arguments),
+                None => write_arguments(self.out, &arguments),
             },
-            Form::Canonical | Form::Verbatim => write_arguments(out, &arguments)?,
+            Form::Canonical | Form::Verbatim => write_arguments(self.out, &arguments),
         }
     }
-    Ok(written)
+
+    /// An MSET: what follows the name in each SET is a key and a value, framed already.
+    fn sets(&mut self, steps: &[u32]) -> io::Result<()> {
+        let mut header = Vec::with_capacity(32);
+        encode::array(&mut header, 1 + 2 * steps.len());
+        encode::bulk(&mut header, b"MSET");
+        self.out.write_all(&header)?;
+        for step in steps {
+            let set = self.part.bytes(self.source, &self.part.ops[*step as usize]);
+            self.out.write_all(set.get(SET_PREFIX.len()..).unwrap_or_default())?;
+        }
+        Ok(())
+    }
 }
 
 fn write_arguments<W: Write, A: AsRef<[u8]>>(out: &mut W, arguments: &[A]) -> io::Result<()> {

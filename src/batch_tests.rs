@@ -93,16 +93,13 @@ fn transactions_stay_whole() {
             "EXEC",
         ],
     );
-    assert_eq!(
-        parts.batches(0, 2, 1 << 20),
-        ["SET a 1; SET b 2; SELECT 1; SET c 3", "SELECT 1; SET d 4; SET e 5"]
-    );
+    assert_eq!(parts.batches(0, 2, 1 << 20), ["MSET a 1 b 2; SELECT 1; SET c 3", "SELECT 1; MSET d 4 e 5"]);
 }
 
 #[test]
 fn bytes_bound_batches() {
     let parts = parts(1, &["SET a 1", "SET b 2", "SET c 3"]);
-    assert_eq!(parts.batches(0, 100, 60), ["SET a 1; SET b 2", "SET c 3"]);
+    assert_eq!(parts.batches(0, 100, 60), ["MSET a 1 b 2", "SET c 3"]);
     assert_eq!(parts.batches(0, 100, 1), ["SET a 1", "SET b 2", "SET c 3"]);
 }
 
@@ -117,4 +114,43 @@ fn deadlines_and_trims_are_rewritten() {
         ["SET a 1 PXAT 4000000000000001005; XADD s MAXLEN = 3 1-1 f v; XADD s 1-2 f v; \
           PEXPIREAT a 4000000000000000007 GT"]
     );
+}
+
+/// A SET passes by what does not touch its key, and nothing else.
+#[test]
+fn plain_sets_become_one_mset() {
+    let commands = [
+        "SET a 1",
+        "INCR b",
+        "SET c 2",
+        "APPEND c x",
+        "SET a 3",
+        "SET d 4 NX",
+        "SET e 5",
+        "DEL f g",
+        "SET f 6",
+    ];
+    let parts = parts(1, &commands);
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["INCR b; SET c 2; APPEND c x; SET d 4 NX; DEL f g; SET f 6; MSET a 1 a 3 e 5"]
+    );
+    assert_eq!(parts.batches(0, 1, 1 << 20), commands, "a batch of one command leaves nothing to merge");
+}
+
+#[test]
+fn sets_do_not_pass_what_may_touch_anything() {
+    let parts =
+        parts(1, &["SET a 1", "SET b 1", "FLUSHDB", "SET a 2", "SET b 2", "SELECT 1", "SET a 3", "SET b 3"]);
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["MSET a 1 b 1; FLUSHDB; MSET a 2 b 2; SELECT 1; MSET a 3 b 3"]
+    );
+}
+
+#[test]
+fn files_get_every_command() {
+    let mut parts = parts(1, &["SET a 1", "SET b 2"]);
+    parts.rules.live = vec![false];
+    assert_eq!(parts.batches(0, 100, 1 << 20), ["SET a 1; SET b 2"]);
 }

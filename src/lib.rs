@@ -16,6 +16,7 @@ pub mod error;
 pub mod feed;
 pub mod job;
 pub mod marker;
+pub mod merge;
 pub mod partition;
 pub mod progress;
 pub mod report;

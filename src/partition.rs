@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result};
 use crate::resp::frame::{self, Record};
-use crate::route::{Command, Form, Placement, Routed, Rules, State};
+use crate::route::{Command, Form, Placement, Reach, Routed, Rules, State};
 use crate::source::window::Window;
 use crate::source::{Position, Source};
 
@@ -26,7 +26,7 @@ pub enum Action {
     Select,
 }
 
-/// One step of a lane: 16 bytes, since there is one for every command under way.
+/// One step of a lane: small, since there is one for every command under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Op {
     /// Offset of the command in the window (or the database, for [`Action::Select`]).
@@ -35,6 +35,8 @@ pub struct Op {
     pub len: u32,
     /// Number of its transaction in the window, 0 if it is in none.
     pub transaction: u32,
+    /// What it reads and writes.
+    pub reach: Reach,
     /// What to do with it.
     pub action: Action,
 }
@@ -141,29 +143,37 @@ pub fn partition<P: Placement>(
     // Each lane selects a database only when it has something to do there.
     let mut selected = vec![window.db; lanes];
     walk(source, window, rules, |step| {
-        let mut push = |lane: usize, action: Action| {
+        let mut push = |lane: usize, action: Action, reach: Reach| {
             let ops = &mut parts[lane].ops;
             let op = Op {
                 start: step.start as u32,
                 len: u32::try_from(step.command.bytes.len()).unwrap_or(u32::MAX),
                 transaction: step.transaction,
+                reach,
                 action,
             };
             if selected[lane] != step.command.db {
                 selected[lane] = step.command.db;
-                ops.push(Op { start: step.command.db, len: 0, action: Action::Select, ..op });
+                ops.push(Op {
+                    start: step.command.db,
+                    len: 0,
+                    action: Action::Select,
+                    reach: Reach::All,
+                    ..op
+                });
             }
             ops.push(op);
         };
         match step.routed {
-            Routed::Lane(lane, form) => push(lane, Action::Send(form)),
+            Routed::Lane(lane, form, reach) => push(lane, Action::Send(form), reach),
             Routed::Every(form) => {
                 let swaps = step.command.name().eq_ignore_ascii_case(b"SWAPDB");
                 let action = if swaps { Action::Swap(form) } else { Action::Send(form) };
-                (0..lanes).for_each(|lane| push(lane, action));
+                (0..lanes).for_each(|lane| push(lane, action, Reach::All));
             }
             Routed::Parts => {
-                lanes_of(&step.command, rules).for_each(|lane| push(lane, Action::Send(Form::Part)));
+                lanes_of(&step.command, rules)
+                    .for_each(|lane| push(lane, Action::Send(Form::Part), Reach::Arguments));
             }
             // What is refused stops the survey, unless the user asked to leave it out.
             Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}

@@ -2,7 +2,7 @@
 
 mod rule;
 
-pub use rule::{Command, Form, Refusal, Routed, Rules, State, database};
+pub use rule::{Command, Form, Reach, Refusal, Routed, Rules, State, database};
 
 /// Says where the commands on a key go instead of the key's own lane.
 ///
@@ -45,6 +45,13 @@ impl<P: Placement> Routing<P> {
     /// The lane on which commands on `key` in database `db` run.
     #[inline]
     pub fn lane(&self, db: u32, key: &[u8]) -> usize {
-        self.placement.home(db, key).unwrap_or_else(|| (crc32fast::hash(key) % self.shards) as usize)
+        self.lane_and_hash(db, key).0
+    }
+
+    /// The same with the key's crc32.
+    #[inline]
+    pub fn lane_and_hash(&self, db: u32, key: &[u8]) -> (usize, u32) {
+        let hash = crc32fast::hash(key);
+        (self.placement.home(db, key).unwrap_or((hash % self.shards) as usize), hash)
     }
 }

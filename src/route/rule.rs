@@ -48,6 +48,19 @@ pub enum Form {
     Part,
 }
 
+/// What a command reads and writes: what it must not change places with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// One key, of this crc32, which it sets to a plain value: a SET without options.
+    Set(u32),
+    /// One key, of this crc32.
+    Key(u32),
+    /// Keys that are all among its arguments.
+    Arguments,
+    /// Anything.
+    All,
+}
+
 /// A change of the reader's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -63,7 +76,7 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routed {
     /// To one lane.
-    Lane(usize, Form),
+    Lane(usize, Form, Reach),
     /// To each lane its part.
     Parts,
     /// To every lane.
@@ -151,12 +164,14 @@ impl<P: Placement> Rules<P> {
 
     #[inline]
     fn keyed(&self, spec: &Spec, command: &Command<'_>, key: &[u8]) -> Routed {
-        let lane = self.routing.lane(command.db, key);
+        let (lane, hash) = self.routing.lane_and_hash(command.db, key);
         if self.is_marker(key) {
             return Routed::Refused(Refusal::MarkerKey);
         }
+        let plain_set = spec.rewrite == Rewrite::Set && command.head.argc == 3;
+        let reach = if plain_set { Reach::Set(hash) } else { Reach::Key(hash) };
         match self.form(spec, command, lane) {
-            Ok(form) => Routed::Lane(lane, form),
+            Ok(form) => Routed::Lane(lane, form, reach),
             Err(refusal) => Routed::Refused(refusal),
         }
     }
@@ -210,12 +225,14 @@ impl<P: Placement> Rules<P> {
             let well_formed = spec.name != "MSET" || arguments.len() % 2 == 1;
             return match (spec.class, well_formed) {
                 (Class::Splittable, true) => Routed::Parts,
-                (Class::Splittable, false) => Routed::Lane(lane, canonical(command)),
+                (Class::Splittable, false) => Routed::Lane(lane, canonical(command), Reach::Arguments),
                 _ => Routed::Refused(Refusal::SeveralShards),
             };
         }
+        let patterns = spec.keys == crate::command::Keys::Sort;
+        let reach = if patterns { Reach::All } else { Reach::Arguments };
         match self.form(spec, command, lane) {
-            Ok(form) => Routed::Lane(lane, form),
+            Ok(form) => Routed::Lane(lane, form, reach),
             Err(refusal) => Routed::Refused(refusal),
         }
     }

@@ -21,8 +21,16 @@ fn route_with(rules: &Rules, text: &str) -> Routed {
     }
 }
 
+/// The routed command without its reach.
 fn route(text: &str) -> Routed {
-    route_with(&rules(2), text)
+    plain(route_with(&rules(2), text))
+}
+
+fn plain(routed: Routed) -> Routed {
+    match routed {
+        Routed::Lane(lane, form, _) => Routed::Lane(lane, form, Reach::All),
+        other => other,
+    }
 }
 
 /// crc32("a") % 2 is 1, crc32("d") and crc32("e") are even.
@@ -30,7 +38,7 @@ fn route(text: &str) -> Routed {
 fn lanes_are_red_clusters() {
     for key in ["a", "d", "e", "user:1"] {
         let lane = (crc32fast::hash(key.as_bytes()) % 2) as usize;
-        assert_eq!(route(&format!("SET {key} v")), Routed::Lane(lane, Form::Verbatim));
+        assert_eq!(route(&format!("SET {key} v")), Routed::Lane(lane, Form::Verbatim, Reach::All));
     }
     assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926, "the crc32 of zlib and Ruby");
 }
@@ -40,32 +48,32 @@ fn classes_decide() {
     let cases = [
         ("MSET a 1 d 2", Routed::Parts),
         ("DEL a d", Routed::Parts),
-        ("DEL a", Routed::Lane(1, Form::Verbatim)),
-        ("MSET a 1 d", Routed::Lane(1, Form::Verbatim)),
+        ("DEL a", Routed::Lane(1, Form::Verbatim, Reach::All)),
+        ("MSET a 1 d", Routed::Lane(1, Form::Verbatim, Reach::All)),
         ("RENAME a d", Routed::Refused(Refusal::SeveralShards)),
-        ("RENAME d e", Routed::Lane(0, Form::Verbatim)),
+        ("RENAME d e", Routed::Lane(0, Form::Verbatim, Reach::All)),
         ("SORT d BY w_* STORE e", Routed::Refused(Refusal::Pattern)),
         ("SORT d", Routed::Nowhere),
         ("GEORADIUS a 1 2 3 km", Routed::Nowhere),
         ("PFCOUNT a d", Routed::Nowhere),
-        ("PFCOUNT a", Routed::Lane(1, Form::Verbatim)),
+        ("PFCOUNT a", Routed::Lane(1, Form::Verbatim, Reach::All)),
         ("GET a", Routed::Nowhere),
         ("PING", Routed::Nowhere),
         ("FLUSHALL", Routed::Every(Form::Verbatim)),
         ("FUNCTION DELETE lib", Routed::Every(Form::Verbatim)),
         ("FUNCTION NOSUCH lib", Routed::Refused(Refusal::Unknown)),
-        ("XGROUP CREATE a g 0", Routed::Lane(1, Form::Verbatim)),
+        ("XGROUP CREATE a g 0", Routed::Lane(1, Form::Verbatim, Reach::All)),
         ("EVAL x 0", Routed::Refused(Refusal::Script)),
         ("SELECT 3", Routed::State(State::Select(Some(3)))),
         ("SELECT x", Routed::State(State::Select(None))),
         ("SET a", Routed::Refused(Refusal::Arity)),
         ("SET marker v", Routed::Refused(Refusal::MarkerKey)),
         ("DEL a marker", Routed::Refused(Refusal::MarkerKey)),
-        ("SET a v PXAT 5", Routed::Lane(1, Form::Rewritten)),
-        ("XADD a 1-1 f v", Routed::Lane(1, Form::Rewritten)),
+        ("SET a v PXAT 5", Routed::Lane(1, Form::Rewritten, Reach::All)),
+        ("XADD a 1-1 f v", Routed::Lane(1, Form::Rewritten, Reach::All)),
         ("PEXPIREAT a 4000000000000000000", Routed::Refused(Refusal::Deadline)),
         ("HSETEX a PX 5 FIELDS 1 f v", Routed::Refused(Refusal::FieldDeadline)),
-        ("ZUNIONSTORE a x d", Routed::Lane(1, Form::Verbatim)),
+        ("ZUNIONSTORE a x d", Routed::Lane(1, Form::Verbatim, Reach::All)),
     ];
     for (text, expected) in cases {
         assert_eq!(route(text), expected, "{text}");
@@ -75,6 +83,24 @@ fn classes_decide() {
 #[test]
 fn files_get_commands_as_they_stand() {
     let rules = Rules { live: vec![false; 2], ..rules(2) };
-    assert_eq!(route_with(&rules, "SET a v PXAT 5"), Routed::Lane(1, Form::Verbatim));
-    assert_eq!(route_with(&rules, "HSETEX a PX 5 FIELDS 1 f v"), Routed::Lane(1, Form::Verbatim));
+    assert_eq!(plain(route_with(&rules, "SET a v PXAT 5")), Routed::Lane(1, Form::Verbatim, Reach::All));
+    assert_eq!(
+        plain(route_with(&rules, "HSETEX a PX 5 FIELDS 1 f v")),
+        Routed::Lane(1, Form::Verbatim, Reach::All)
+    );
+}
+
+#[test]
+fn reach_names_all_that_a_command_touches() {
+    let hash = crc32fast::hash(b"d");
+    let reach = |text: &str| match route_with(&rules(2), text) {
+        Routed::Lane(_, _, reach) => reach,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reach("SET d v"), Reach::Set(hash));
+    assert_eq!(reach("SET d v NX"), Reach::Key(hash));
+    assert_eq!(reach("INCR d"), Reach::Key(hash));
+    assert_eq!(reach("DEL d"), Reach::Arguments);
+    assert_eq!(reach("RENAME d e"), Reach::Arguments);
+    assert_eq!(reach("SORT d BY nosort STORE e"), Reach::All);
 }

@@ -9,6 +9,7 @@ use super::{Answered, Applied, Fault, Ignored, control};
 use crate::batch::Batch;
 use crate::error::shown;
 use crate::marker::Marker;
+use crate::merge::Sent;
 use crate::partition::{Action, LanePart};
 use crate::resp::frame::Arguments;
 use crate::source::Source;
@@ -34,12 +35,14 @@ fn queued_left(left: usize) -> Next {
 }
 
 /// How many commands a transaction has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Queued {
-    /// Before that of the batch's first step.
+    /// Before the first of `sent`.
     pub(super) before: usize,
     /// Between MULTI and EXEC.
     pub(super) total: usize,
+    /// Those that carry out the batch's steps.
+    pub(super) sent: Vec<Sent>,
 }
 
 /// A batch under way.
@@ -48,8 +51,10 @@ pub(super) struct Pending {
     part: Arc<LanePart>,
     batch: Batch,
     marker: Marker,
-    /// Commands of the transaction before the batch's first step.
+    /// Commands of the transaction before the first of `sent`.
     before: usize,
+    /// The commands that carry out the batch's steps.
+    sent: Vec<Sent>,
     next: Next,
     guard_holds: bool,
     /// The first error before EXEC.
@@ -74,6 +79,7 @@ impl Pending {
             batch,
             marker,
             before: queued.before,
+            sent: queued.sent,
             elements: queued.total,
             next: if guarded { Next::Watch } else { Next::Multi },
             guard_holds: true,
@@ -166,8 +172,8 @@ impl Pending {
 
     /// An error inside EXEC: either a loading server gets it too, or the target has diverged.
     fn answered(&mut self, index: usize, text: &[u8], source: &Source) {
-        let op =
-            index.checked_sub(self.before).and_then(|step| self.part.ops.get(self.batch.ops.start + step));
+        let sent = index.checked_sub(self.before).and_then(|command| self.sent.get(command));
+        let op = sent.and_then(|sent| self.part.ops.get(sent.first()));
         let (at, command, key) = match op {
             Some(op) if op.action != Action::Select => {
                 let mut arguments = Arguments::of(self.part.bytes(source, op));

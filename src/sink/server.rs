@@ -225,7 +225,8 @@ impl<'s> ServerSink<'s> {
         wire.write_all(&text).and_then(|()| wire.flush()).map_err(lost)?;
         let before = written.before + usize::from(batch.swaps);
         let after = 1 + usize::from(written.db != 0);
-        Ok(Queued { before, total: before + batch.ops.len() + after })
+        let total = before + written.sent.len() + after;
+        Ok(Queued { before, total, sent: written.sent })
     }
 }
 
@@ -300,7 +301,9 @@ impl Sink for ServerSink<'_> {
 
     fn settle(&mut self, marker: &Marker, progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
         let mut connection = self.master()?;
-        let (name, replicas) = (self.name(), self.members.replicas.len());
+        // After a failover the master that was lost cannot be a replica to wait for.
+        let failed_over = self.last.as_ref().is_some_and(|last| *last != self.members.master);
+        let (name, replicas) = (self.name(), self.members.replicas.len() - usize::from(failed_over));
         if marker.load.shift_ms > 0 {
             settle::unshift(&mut connection, &name, marker.load.shift_ms, self.stop, progress)?;
         }

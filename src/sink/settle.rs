@@ -6,6 +6,7 @@ use redis::{Connection, RedisError};
 
 use super::{Fault, Stop, control};
 use crate::command::deadline::OFFSET_NEAR_MS;
+use crate::error::{Error, Kind};
 
 /// Keys looked at in one go: a script over them keeps the server for about two milliseconds.
 const SCAN_COUNT: u32 = 1000;
@@ -113,11 +114,19 @@ pub fn wait_for_replicas(
         if confirmed >= replicas {
             return Ok(());
         }
-        if stop.requested() || Instant::now() >= deadline {
-            return Err(Fault::Wait(format!(
-                "{confirmed} of {replicas} declared replicas of {name} have confirmed all writes; \
-                 see --replica-wait-ms"
-            )));
+        if stop.requested() {
+            return Err(Fault::Wait("asked to stop".into()));
+        }
+        if Instant::now() >= deadline {
+            return Err(Fault::Fatal(
+                Error::new(Kind::Stopped, "replicas have not confirmed all writes within --replica-wait-ms")
+                    .place("target", name)
+                    .place("confirmed", format!("{confirmed} of {replicas} declared replicas"))
+                    .remedy(
+                        "bring the replicas back, or take them out of the topology file; then run the same \
+                         command again, it resumes",
+                    ),
+            ));
         }
     }
 }

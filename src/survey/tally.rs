@@ -148,7 +148,7 @@ impl Tally {
     fn count<P: Placement>(&mut self, step: &Step<'_>, window: &Window, rules: &Rules<P>) {
         let command = &step.command;
         match step.routed {
-            Routed::Lane(lane, _) => {
+            Routed::Lane(lane, ..) => {
                 self.lanes[lane].keys.insert(command.db, command.first());
                 self.count_lane(lane, step);
             }

@@ -4,6 +4,8 @@
 #[allow(dead_code)]
 mod support;
 
+mod bad_input;
+mod bad_targets;
 mod deadlines;
 mod differential;
 mod scene;
