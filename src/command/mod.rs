@@ -129,11 +129,16 @@ const SLOTS: usize = 2048;
 /// For each slot the row number plus one, 0 if it is free. Made by the compiler.
 static INDEX: [u16; SLOTS] = index();
 
+/// For each row its name as a [`word`] if that is the whole name and made of letters, so that equal
+/// words are equal names; else 0.
+static WORDS: [u64; TABLE.len()] = words();
+
 const fn index() -> [u16; SLOTS] {
     let mut slots = [0u16; SLOTS];
     let mut row = 0;
     while row < TABLE.len() {
-        let mut slot = hash(TABLE[row].name.as_bytes());
+        let name = TABLE[row].name.as_bytes();
+        let mut slot = hash(word_of(name), name.len());
         while slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
@@ -143,25 +148,71 @@ const fn index() -> [u16; SLOTS] {
     slots
 }
 
-/// Hashes the length and the first eight bytes, case folded; equality is checked afterwards.
-const fn hash(name: &[u8]) -> usize {
-    let mut word = name.len() as u64;
+const fn words() -> [u64; TABLE.len()] {
+    let mut words = [0; TABLE.len()];
+    let mut row = 0;
+    while row < TABLE.len() {
+        let name = TABLE[row].name.as_bytes();
+        let mut letters = name.len() <= 8;
+        let mut at = 0;
+        while at < name.len() {
+            letters &= name[at].is_ascii_uppercase();
+            at += 1;
+        }
+        if letters {
+            words[row] = word_of(name);
+        }
+        row += 1;
+    }
+    words
+}
+
+/// The case bit of ASCII letters in each byte.
+const CASE: u64 = 0x2020_2020_2020_2020;
+
+/// The first eight bytes of a name, case folded, as a little-endian number; the compiler's version.
+const fn word_of(name: &[u8]) -> u64 {
+    let mut word = 0;
     let mut at = 0;
     while at < name.len() && at < 8 {
-        word = (word << 8) ^ (name[at] & 0xdf) as u64;
+        word |= (name[at] as u64) << (8 * at);
         at += 1;
     }
-    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as usize
+    word & !CASE
+}
+
+/// The same as [`word_of`], by loads that may overlap.
+#[inline]
+fn word(name: &[u8]) -> u64 {
+    let raw = if let Some(eight) = name.first_chunk::<8>() {
+        u64::from_le_bytes(*eight)
+    } else if let (Some(head), Some(tail)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << (8 * (name.len() - 4))
+    } else if let (Some(head), Some(tail)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
+        u64::from(u16::from_le_bytes(*head)) | u64::from(u16::from_le_bytes(*tail)) << (8 * (name.len() - 2))
+    } else {
+        name.first().map_or(0, |byte| u64::from(*byte))
+    };
+    raw & !CASE
+}
+
+const fn hash(word: u64, len: usize) -> usize {
+    ((word ^ (len as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as usize
 }
 
 /// The row of a name, in any case; subcommands are found by [`lookup_sub`].
 #[inline]
 pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
-    let mut slot = hash(name);
+    let word = word(name);
+    let mut slot = hash(word, name.len());
     loop {
-        let row = INDEX[slot].checked_sub(1)?;
-        let spec = &TABLE[usize::from(row)];
-        if spec.name.as_bytes().eq_ignore_ascii_case(name) {
+        let row = usize::from(INDEX[slot].checked_sub(1)?);
+        let spec = &TABLE[row];
+        let is_it = match WORDS[row] {
+            0 => spec.name.as_bytes().eq_ignore_ascii_case(name),
+            letters => letters == word && spec.name.len() == name.len(),
+        };
+        if is_it {
             return Some(spec);
         }
         slot = (slot + 1) % SLOTS;
@@ -210,6 +261,9 @@ mod tests {
             assert_eq!(lookup(spec.name.to_lowercase().as_bytes()), Some(spec), "{}", spec.name);
         }
         assert_eq!(lookup(b"NOSUCHCOMMAND"), None);
+        assert_eq!(lookup(b"SORT\x7fRO"), None);
+        assert_eq!(lookup(b"SE"), None);
+        assert_eq!(lookup(b"SETT"), None);
         assert_eq!(lookup(b""), None);
     }
 

@@ -1,8 +1,8 @@
 //! The main job: survey, decide, load, settle, report.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
@@ -220,8 +220,9 @@ impl Load<'_> {
             counters: &self.counters,
             boards: &self.boards,
             pool: self.pool,
+            status: Mutex::new(Status::Loading),
         };
-        run.record(Status::Loading)?;
+        run.record()?;
         let finishing = matches!(start, Start::Finish(_));
         let (result, times) = recorded(&run, &self.notices, || drive(&run, sinks, &starts, finishing));
         (self.times.load_s, self.times.settle_s) = times;
@@ -340,10 +341,10 @@ fn drive<'s>(
 fn tidy_up<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
     if !run.job.keep_markers {
         // From here on a target without marker is one that is done.
-        run.record(Status::Finishing)?;
+        run.enter(Status::Finishing)?;
         run.finish(writers)?;
     }
-    run.record(Status::Complete)
+    run.enter(Status::Complete)
 }
 
 /// Runs `work` while another thread keeps the checkpoint file up to date.
@@ -353,7 +354,7 @@ fn recorded<T>(run: &Run<'_>, notices: &Notices, work: impl FnOnce() -> (Result<
         scope.spawn(move || {
             let mut warned = false;
             while ended.recv_timeout(CHECKPOINT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if let (Err(error), false) = (run.record(Status::Loading), warned) {
+                if let (Err(error), false) = (run.record(), warned) {
                     // The markers are the truth; a load need not stop for its record.
                     notices.warn(error.to_string());
                     warned = true;
@@ -364,7 +365,7 @@ fn recorded<T>(run: &Run<'_>, notices: &Notices, work: impl FnOnce() -> (Result<
         drop(end);
         done
     });
-    if let (Err(_), Err(error)) = (&result, run.record(Status::Loading)) {
+    if let (Err(_), Err(error)) = (&result, run.record()) {
         notices.warn(error.to_string());
     }
     (result, other)

@@ -1,7 +1,7 @@
 //! Runs a load that is prepared: partitions for all lanes, drives their writers, settles, tidies up.
 
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct Run<'s> {
     pub boards: &'s [LaneBoard],
     /// Threads that partition.
     pub pool: &'s ThreadPool,
+    /// How far the load is, for the checkpoint.
+    pub status: Mutex<Status>,
 }
 
 impl<'s> Run<'s> {
@@ -187,8 +189,19 @@ impl<'s> Run<'s> {
         }
     }
 
+    /// Goes on to another status, and writes it down before anything else is done.
+    pub fn enter(&self, status: Status) -> Result<()> {
+        if let Ok(mut now) = self.status.lock() {
+            *now = status;
+        }
+        self.record()
+    }
+
     /// Writes the checkpoint file as the lanes stand now.
-    pub fn record(&self, status: Status) -> Result<()> {
+    pub fn record(&self) -> Result<()> {
+        // Held while writing, so that an older record cannot replace a newer one.
+        let now = self.status.lock();
+        let status = now.as_deref().copied().unwrap_or(Status::Loading);
         let lanes = self.boards.iter().zip(&self.counters.targets).map(|(board, target)| Lane {
             target: target.clone(),
             marker: board.marker().map(|marker| marker.to_string()).unwrap_or_default(),

@@ -79,6 +79,10 @@ impl<'s> AofSink<'s> {
         let failed = |error| self.failed(error);
         fs::create_dir_all(self.directory.join(APPEND_DIRECTORY)).map_err(failed)?;
         let data = self.open_data()?;
+        let manifest = fs::remove_file(self.directory.join(APPEND_DIRECTORY).join(MANIFEST_FILE));
+        manifest
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            .map_err(failed)?;
         data.set_len(0).and_then(|()| data.sync_all()).map_err(failed)?;
         durable::sync_directory(&self.directory.join(APPEND_DIRECTORY)).map_err(failed)?;
         durable::replace(&self.directory.join(MARKER_FILE), &marker_text(marker, 0)).map_err(failed)

@@ -4,10 +4,13 @@
 //! `DIFFERENTIAL_SOURCES=<count>` tries more sources than the few of a usual run.
 
 use crate::scene::{Scene, reference, servers, started};
+use crate::support::aof;
 use crate::support::compare::assert_same;
 use crate::support::generate::{Generator, GeneratorOptions, Payloads};
 use crate::support::loader::Loader;
 use crate::support::server::Server;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,11 @@ fn base_seed() -> u64 {
     })
 }
 
+/// How many sources a test that takes any number of them tries.
+fn sources(usual: u64) -> u64 {
+    std::env::var("DIFFERENTIAL_SOURCES").map_or(usual, |count| count.parse().expect("a number"))
+}
+
 fn payloads() -> Payloads {
     static PAYLOADS: OnceLock<Payloads> = OnceLock::new();
     PAYLOADS.get_or_init(|| Payloads::of(&Server::start(&[]))).clone()
@@ -35,7 +43,7 @@ fn payloads() -> Payloads {
 
 /// A generator whose seed is the base seed and this test's own number.
 fn generator(number: u64, options: GeneratorOptions) -> Generator {
-    let seed = base_seed().wrapping_mul(1000).wrapping_add(number);
+    let seed = base_seed().wrapping_mul(10_000).wrapping_add(number);
     println!("source {number} of DIFFERENTIAL_SEED={}: seed {seed}, {options:?}", base_seed());
     Generator::new(seed, options).with_payloads(payloads())
 }
@@ -116,6 +124,43 @@ fn sources_of_many_windows() {
     both_sinks(&scene, &source, 2, &[&["--threads", "4"], &["--batch-commands", "50", "--threads", "1"]]);
 }
 
+/// Forms of writing a few keys over and over, `{k}` and `{j}` two of them and `{v}` a value: a tool may merge plain SETs,
+/// but whatever else happens to their keys must stay where it was.
+const OVERWRITES: &str = "SET {k} {v}|SET {k} {v}|SET {k} {v}|SET {j} {v}|set {k} {v}|set {k} {v}|Set {j} {v}|SET {k} {v} NX|SET {k} {v} GET
+    |SET {k} {v} KEEPTTL|SET {k} {v} PXAT 4102444800000|SETNX {k} {v}|GETSET {k} {v}|APPEND {k} {v}|SETRANGE {k} 2 {v}
+    |MSET {k} {v} {j} {v}|MSETNX {k} {v} {j} {v}|DEL {k} {j}|UNLINK {k}|RENAME {k} {j}|COPY {k} {j} REPLACE|GETDEL {k}
+    |MOVE {k} 1|COPY {k} {k} DB 1 REPLACE|SELECT 0|SELECT 1|PEXPIREAT {k} 4102444800000|PERSIST {k}
+    |DEL list|RPUSH list 1 2|SORT list BY {k}* STORE sorted|BITOP OR {k} {k} {j}|PFADD {k} {v}|LPUSH {k} {v}|GETEX {k} PERSIST
+    |MULTI|EXEC|INCR {k}";
+
+#[test]
+fn writes_to_one_key_keep_their_order() {
+    let forms: Vec<&str> = OVERWRITES.split('|').map(str::trim).collect();
+    for number in 2000..2000 + sources(4) {
+        let seed = base_seed().wrapping_mul(10_000).wrapping_add(number);
+        println!("overwrites {number} of DIFFERENTIAL_SEED={}", base_seed());
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bytes = Vec::new();
+        for n in 0..3000 {
+            let form = forms[rng.random_range(0..forms.len())];
+            // A few keys for a while, then others: the end shows what became of each of them.
+            let mut key = || format!("key{}", n / 16 * 3 + rng.random_range(0..3));
+            let (one, other) = (key(), key());
+            let value = if rng.random_ratio(1, 20) { format!("{n}").repeat(2000) } else { n.to_string() };
+            let line = form.replace("{k}", &one).replace("{j}", &other).replace("{v}", &value);
+            let start = bytes.len();
+            aof::push_words(&mut bytes, &line);
+            if rng.random_ratio(1, 10) {
+                // Framed as no server writes it.
+                bytes.insert(start + 1, b'0');
+            }
+        }
+        let scene = Scene::new();
+        let source = scene.file("dump.aof", bytes);
+        both_sinks(&scene, &source, 1, &[&[], &["--batch-commands", "40"], &["--batch-commands", "100000"]]);
+    }
+}
+
 /// More than the 16 that servers have unless told otherwise.
 #[test]
 fn forty_databases() {
@@ -156,7 +201,7 @@ fn servers_and_directories_side_by_side() {
 fn write_multi_part(parent: &Path, generator: &mut Generator) -> PathBuf {
     let dir = parent.join("appendonlydir");
     fs::create_dir(&dir).expect("a directory can be made");
-    let name = "my \"odd\" file.aof";
+    let name = "my odd 'file'.aof";
     let write =
         |suffix: &str, bytes: &[u8]| fs::write(dir.join(format!("{name}.{suffix}")), bytes).expect("room");
     write("3.base.aof", &generator.aof(1500));
@@ -169,7 +214,7 @@ fn write_multi_part(parent: &Path, generator: &mut Generator) -> PathBuf {
     // Waiting to be deleted: what it says is in the base.
     write("1.incr.aof", b"*1\r\n$8\r\nFLUSHALL\r\n*3\r\n$3\r\nSET\r\n$7\r\nhistory\r\n$1\r\n1\r\n");
     let mut manifest = String::from("# a comment\n");
-    let quoted = "\"my \\\"odd\\\" file.aof";
+    let quoted = r#""my\x20odd 'file'.aof"#;
     let mut line =
         |file: &str, rest: &str| writeln!(manifest, "file {quoted}.{file}\" {rest}").expect("text grows");
     line("1.incr.aof", "seq 1 type h");
@@ -195,7 +240,7 @@ fn a_multi_part_source_may_be_named_in_three_ways() {
     let scene = Scene::new();
     let dir = write_multi_part(scene.dir(), &mut generator(11, options(2)));
     let reference = reference(&dir);
-    let manifest = dir.join("my \"odd\" file.aof.manifest");
+    let manifest = dir.join("my odd 'file'.aof.manifest");
     for (at, source) in [dir.as_path(), scene.dir(), &manifest].into_iter().enumerate() {
         let targets = servers(2);
         let loader: Loader = scene.load(source, &targets);
