@@ -10,6 +10,7 @@ use redcluster_load::resp::encode;
 use redcluster_load::route::{OwnLane, Routed, Routing, Rules};
 use redcluster_load::source::Source;
 use redcluster_load::source::window::Windows;
+use redcluster_load::survey::Surveyed;
 
 const LANES: usize = 3;
 const SOURCE_BYTES: usize = 256 << 20;
@@ -32,6 +33,7 @@ fn framing(criterion: &mut Criterion) {
         live: vec![true; LANES],
         marker_key: b"redcluster-load:marker".to_vec(),
         clock: Clock { now_ms: 0, offset_ms: OFFSET_FAR_MS },
+        touches: None,
     };
     let mut group = criterion.benchmark_group("source");
     group.sample_size(20);
@@ -63,7 +65,7 @@ fn framing(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("walk", value_bytes), |bench| {
             bench.iter(|| {
                 let mut counts = [0u64; LANES];
-                walk(&source, &whole, &rules, |step| {
+                walk(&source, &Surveyed { window: whole, sum: 0, before: 0 }, &rules, |step| {
                     if let Routed::Lane(lane, ..) = step.routed {
                         counts[lane] += 1;
                     }

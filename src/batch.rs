@@ -169,10 +169,13 @@ impl<P: Placement, W: Write> Commands<'_, P, W> {
         let arguments: Vec<&[u8]> = Arguments::of(bytes).collect();
         match form {
             Form::Part => write_arguments(self.out, &own_part(self.rules, self.lane, self.db, &arguments)),
-            Form::Rewritten => match rewritten(&arguments, self.rules.clock) {
-                Some(arguments) => write_arguments(self.out, &arguments),
-                None => write_arguments(self.out, &arguments),
-            },
+            Form::Absolute | Form::Rewritten => {
+                let offset_ms = if form == Form::Absolute { 0 } else { self.rules.clock.offset_ms };
+                match rewritten(&arguments, deadline::Clock { offset_ms, ..self.rules.clock }) {
+                    Some(arguments) => write_arguments(self.out, &arguments),
+                    None => write_arguments(self.out, &arguments),
+                }
+            }
             Form::Canonical | Form::Verbatim => write_arguments(self.out, &arguments),
         }
     }

@@ -26,13 +26,14 @@ fn parts(shards: usize, commands: &[&str]) -> Parts {
         live: vec![true; shards],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1000, offset_ms: deadline::OFFSET_FAR_MS },
+        touches: None,
     };
     let seen =
         survey(&source, &rules, window_bytes(shards), source.end(), &|_| Ok(())).expect("a sound source");
     let parts = seen
         .windows
         .iter()
-        .map(|(window, sum)| partition(&source, window, *sum, &rules).expect("an unchanged source"))
+        .map(|surveyed| partition(&source, surveyed, &rules).expect("an unchanged source"))
         .collect();
     Parts { source, rules, parts }
 }

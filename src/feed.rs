@@ -11,8 +11,8 @@ use std::sync::mpsc::Receiver;
 use crate::error::{Error, Kind, Result};
 use crate::partition::{LanePart, partition};
 use crate::route::Rules;
-use crate::source::window::Window;
 use crate::source::{Position, Source};
+use crate::survey::Surveyed;
 
 /// A part with the number of its window.
 pub type Numbered = (usize, Arc<LanePart>);
@@ -25,7 +25,7 @@ pub struct Plan<'s> {
     /// How commands are routed.
     pub rules: &'s Rules,
     /// The windows, in order.
-    pub windows: &'s [(Window, u32)],
+    pub windows: &'s [Surveyed],
 }
 
 impl<'s> Plan<'s> {
@@ -34,7 +34,7 @@ impl<'s> Plan<'s> {
         if start == Position::default() {
             return Ok(0);
         }
-        self.windows.binary_search_by_key(&start, |(window, _)| window.start).map_err(|_| {
+        self.windows.binary_search_by_key(&start, |surveyed| surveyed.window.start).map_err(|_| {
             self.source
                 .error(Kind::Conflict, "a marker names a place in the source where no window starts", start)
                 .remedy("use the version of redcluster-load that began the load, or --restart")
@@ -44,7 +44,7 @@ impl<'s> Plan<'s> {
     /// All lanes' parts of a window.
     pub fn partition(&self, number: usize) -> Result<Vec<LanePart>> {
         match self.windows.get(number) {
-            Some((window, sum)) => partition(self.source, window, *sum, self.rules),
+            Some(surveyed) => partition(self.source, surveyed, self.rules),
             None => Ok(Vec::new()),
         }
     }

@@ -5,6 +5,7 @@ use crate::resp::frame::{self, Record};
 use crate::route::{Command, Form, Placement, Reach, Routed, Rules, State};
 use crate::source::window::Window;
 use crate::source::{Position, Source};
+use crate::survey::Surveyed;
 
 /// Bytes of source in a window for each lane; see [`window_bytes`].
 const WINDOW_BYTES_PER_LANE: u64 = 1 << 20;
@@ -87,10 +88,12 @@ pub struct Step<'a> {
 #[inline]
 pub fn walk<'s, P: Placement>(
     source: &'s Source,
-    window: &Window,
+    surveyed: &Surveyed,
     rules: &Rules<P>,
     mut visit: impl FnMut(Step<'s>),
 ) -> Result<()> {
+    let window = &surveyed.window;
+    let mut ordinal = surveyed.before;
     let bytes = window.bytes(source);
     let mut rest = bytes;
     let mut db = window.db;
@@ -100,7 +103,8 @@ pub fn walk<'s, P: Placement>(
         let start = bytes.len() - rest.len();
         match frame::record(rest) {
             Ok((next, Record::Command(head))) => {
-                let command = Command { bytes: &rest[..rest.len() - next.len()], head, db };
+                ordinal += 1;
+                let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
                 let routed = rules.route(&command, transaction != 0);
                 visit(Step { command, start, routed, transaction });
                 if let Routed::State(state) = routed {
@@ -126,15 +130,15 @@ pub fn walk<'s, P: Placement>(
     Ok(())
 }
 
-/// Splits a window; `lanes[i]` is lane i's part. `sum` is the window's checksum as the survey saw it.
+/// Splits a window; element i is lane i's part.
 pub fn partition<P: Placement>(
     source: &Source,
-    window: &Window,
-    sum: u32,
+    surveyed: &Surveyed,
     rules: &Rules<P>,
 ) -> Result<Vec<LanePart>> {
+    let Surveyed { window, sum, .. } = surveyed;
     source.check(window.start.segment)?;
-    if crc32fast::hash(window.bytes(source)) != sum {
+    if crc32fast::hash(window.bytes(source)) != *sum {
         return Err(changed(source, window.start));
     }
     let lanes = rules.routing.lanes();
@@ -142,7 +146,7 @@ pub fn partition<P: Placement>(
         (0..lanes).map(|_| LanePart { window: *window, ops: Vec::new() }).collect();
     // Each lane selects a database only when it has something to do there.
     let mut selected = vec![window.db; lanes];
-    walk(source, window, rules, |step| {
+    walk(source, surveyed, rules, |step| {
         let mut push = |lane: usize, action: Action, reach: Reach| {
             let ops = &mut parts[lane].ops;
             let op = Op {

@@ -10,7 +10,8 @@ pub use tally::{LaneTally, Refused, Tally};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::route::{Placement, Rules};
+use crate::partition::walk;
+use crate::route::{Command, Placement, Reach, Routed, Rules, Touches};
 use crate::source::window::{Tail, Window, Windows};
 use crate::source::{Position, Source};
 
@@ -26,10 +27,21 @@ pub struct Survey {
     pub tail: Option<Tail>,
     /// Checksum (crc32) of all windows.
     pub sum: u32,
-    /// The windows with their checksums, in order.
-    pub windows: Vec<(Window, u32)>,
+    /// The windows, in order.
+    pub windows: Vec<Surveyed>,
     /// Counts over all of them.
     pub tally: Tally,
+}
+
+/// A window with what the survey found out about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surveyed {
+    /// The window.
+    pub window: Window,
+    /// Checksum (crc32) of its bytes.
+    pub sum: u32,
+    /// Commands of the source before it.
+    pub before: u64,
 }
 
 /// Surveys `source` up to `end`, in windows of `window_bytes`.
@@ -46,7 +58,7 @@ pub fn survey<P: Placement>(
     match survey.tail {
         // A transaction that was never ended began in a window that has been counted already: what
         // lies behind its start does not belong to the source.
-        Some(tail) if survey.windows.last().is_some_and(|(last, _)| end_of(last) > tail.at) => {
+        Some(tail) if survey.windows.last().is_some_and(|last| end_of(&last.window) > tail.at) => {
             let again = survey_to(source, rules, window_bytes, tail.at, advance)?;
             Ok(Survey { tail: Some(tail), ..again })
         }
@@ -64,7 +76,7 @@ fn survey_to<P: Placement>(
     let lanes = rules.routing.lanes();
     let group = WINDOWS_PER_THREAD * rayon::current_num_threads();
     let mut windows = Windows::new(source, window_bytes, end);
-    let mut found: Vec<(Window, u32)> = Vec::new();
+    let mut found: Vec<Surveyed> = Vec::new();
     let mut hasher = crc32fast::Hasher::new();
     let mut tally = Tally::new(lanes);
     let mut next = take(&mut windows, group)?;
@@ -75,7 +87,11 @@ fn survey_to<P: Placement>(
             || take(&mut windows, group),
         );
         for (window, (window_tally, window_hasher)) in next.iter().zip(tallies?) {
-            found.push((*window, window_hasher.clone().finalize()));
+            found.push(Surveyed {
+                window: *window,
+                sum: window_hasher.clone().finalize(),
+                before: tally.total,
+            });
             hasher.combine(&window_hasher);
             tally.add(&window_tally);
             advance(source.bytes_before(end_of(window)))?;
@@ -84,6 +100,28 @@ fn survey_to<P: Placement>(
     }
     let end = windows.tail().map_or(windows.at(), |tail| tail.at);
     Ok(Survey { end, tail: windows.tail(), sum: hasher.finalize(), windows: found, tally })
+}
+
+/// Finds out which commands are the last on their keys: a pass of its own, over windows that a survey
+/// has found, for sources with deadlines.
+pub fn touches<P: Placement>(source: &Source, rules: &Rules<P>, windows: &[Surveyed]) -> Result<Touches> {
+    let touches = Touches::default();
+    let look = |surveyed: &Surveyed| {
+        walk(source, surveyed, rules, |step| {
+            let Command { db, ordinal, .. } = step.command;
+            match step.routed {
+                Routed::Lane(_, _, Reach::Set(hash) | Reach::Key(hash)) => touches.key(db, hash, ordinal),
+                Routed::Lane(_, _, Reach::Arguments) | Routed::Parts => {
+                    let arguments = step.command.arguments();
+                    arguments.iter().for_each(|argument| touches.key(db, crc32fast::hash(argument), ordinal));
+                }
+                Routed::Lane(_, _, Reach::All) | Routed::Every(_) => touches.any(ordinal),
+                Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
+            }
+        })
+    };
+    windows.par_iter().try_for_each(look)?;
+    Ok(touches)
 }
 
 fn take(windows: &mut Windows<'_>, most: usize) -> Result<Vec<Window>> {

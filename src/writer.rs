@@ -13,7 +13,7 @@ use crate::feed::Feed;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::sink::exchange::Flush;
 use crate::sink::wire::pause;
-use crate::sink::{Attached, Divergence, Fault, Ignored, Sink, Stop};
+use crate::sink::{Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop};
 use crate::source::{Position, Source};
 
 /// The pause after a first failure, doubled with each further one up to [`PAUSE_MAX`].
@@ -106,7 +106,7 @@ impl LaneWriter<'_> {
     /// Brings a lane that is applied to the phase [`Phase::Settled`].
     ///
     /// The target may have changed to a replica that lags behind; then the rest is applied first.
-    pub fn settle(&mut self) -> Result<()> {
+    pub fn settle(&mut self, shifted: &Shifted<'_>) -> Result<()> {
         self.patiently(|writer| {
             let mut marker = match writer.session()? {
                 Session::Complete(marker) => marker,
@@ -118,7 +118,7 @@ impl LaneWriter<'_> {
             }
             if marker.phase == Phase::Settling {
                 let counters = writer.counters;
-                writer.sink.settle(&marker, &|done, of| {
+                writer.sink.settle(&marker, shifted, &|done, of| {
                     counters.settling_keys.store(of, Ordering::Relaxed);
                     counters.settled_keys.store(done, Ordering::Relaxed);
                 })?;

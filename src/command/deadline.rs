@@ -23,7 +23,7 @@ pub const OFFSET_FAR_MS: i64 = 4_000_000_000_000_000_000;
 pub struct Clock {
     /// Unix time in milliseconds from which relative deadlines count.
     pub now_ms: i64,
-    /// How far deadlines are moved, in milliseconds.
+    /// How far deadlines are moved, in milliseconds; 0 only makes relative ones absolute.
     pub offset_ms: i64,
 }
 
@@ -65,6 +65,23 @@ pub fn shift<'a>(rewrite: Rewrite, arguments: &[&'a [u8]], clock: Clock) -> Shif
         Rewrite::Expire { seconds, relative } => expire(arguments, Form { seconds, relative }, clock),
         Rewrite::Restore => restore(arguments, clock),
     }
+}
+
+/// Whether a deadline that [`shift`] has found counts from the moment the command runs.
+pub fn is_relative(rewrite: Rewrite, arguments: &[&[u8]]) -> bool {
+    match rewrite {
+        Rewrite::Setex { .. } => true,
+        Rewrite::Expire { relative, .. } => relative,
+        Rewrite::Restore => !arguments.iter().skip(4).any(|option| option.eq_ignore_ascii_case(b"ABSTTL")),
+        Rewrite::Set => has_relative_option(arguments, 3),
+        Rewrite::Getex => has_relative_option(arguments, 2),
+        Rewrite::None | Rewrite::StreamTrim | Rewrite::Field | Rewrite::Msetex => false,
+    }
+}
+
+fn has_relative_option(arguments: &[&[u8]], first: usize) -> bool {
+    // A value that looks like an option errs to the safe side: it is made absolute, which changes nothing.
+    arguments.iter().skip(first).any(|option| unit(option).is_some_and(|form| form.relative))
 }
 
 /// SET, GETEX, MSETEX: one of EX, PX, EXAT, PXAT among the options from `first` on.
@@ -165,6 +182,9 @@ fn absolute(value: i64, form: Form, clock: Clock) -> Option<i64> {
 }
 
 fn shifted<'a>(deadline: i64, offset_ms: i64, build: impl FnOnce(i64) -> Vec<Cow<'a, [u8]>>) -> Shifted<'a> {
+    if offset_ms == 0 {
+        return Shifted::Changed(build(deadline), deadline);
+    }
     if deadline >= offset_ms || deadline == -1 {
         return Shifted::Refused(deadline);
     }

@@ -144,7 +144,7 @@ pub static TABLE: &[Spec] = &[
     row("MEMORY STATS", 2, Class::Read, Keys::None, Rewrite::None),
     row("MEMORY USAGE", -3, Class::Read, Keys::None, Rewrite::None),
     row("MGET", -2, Class::Read, Keys::None, Rewrite::None),
-    row("MOVE", 3, Class::Keyed, Keys::FIRST, Rewrite::None),
+    row("MOVE", 3, Class::Several, Keys::FIRST, Rewrite::None),
     row("MSET", -3, Class::Splittable, Keys::Range { first: 1, last: -1, step: 2 }, Rewrite::None),
     row("MSETEX", -4, Class::Several, Keys::Counted { count: 1, step: 2 }, Rewrite::Msetex),
     row("MSETNX", -3, Class::Several, Keys::Range { first: 1, last: -1, step: 2 }, Rewrite::None),

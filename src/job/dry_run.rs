@@ -26,6 +26,7 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
         live: targets::live(job),
         marker_key: job.marker_key.clone(),
         clock: Clock { now_ms: now_ms(), offset_ms: OFFSET_FAR_MS },
+        touches: None,
     };
     let advance = |_| if stop.requested() { Err(interrupted()) } else { Ok(()) };
     let survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;

@@ -26,7 +26,7 @@ use crate::report::{
 use crate::route::{OwnLane, Routing, Rules};
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
-use crate::survey::{Survey, survey};
+use crate::survey::{Survey, Surveyed, survey, touches};
 use crate::topology::Target;
 use crate::writer::{Identity, LaneBoard, LaneWriter, interrupted};
 
@@ -110,6 +110,10 @@ impl Load<'_> {
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, rules.clock.now_ms));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
         let windows = survey.windows.clone();
+        if load.shift_ms > 0 {
+            let touched = self.pool.install(|| touches(&self.source, &rules, &windows))?;
+            rules.touches = Some(Arc::new(touched));
+        }
         self.survey = Some(survey);
         self.apply(&rules, &windows, load, &found, &start)
     }
@@ -125,6 +129,7 @@ impl Load<'_> {
                 now_ms: known.map_or_else(now_ms, |load| load.clock_ms),
                 offset_ms: if shift_ms > 0 { shift_ms } else { OFFSET_FAR_MS },
             },
+            touches: None,
         }
     }
 
@@ -174,7 +179,7 @@ impl Load<'_> {
     fn apply(
         &mut self,
         rules: &Rules,
-        windows: &[(crate::source::window::Window, u32)],
+        windows: &[Surveyed],
         load: LoadId,
         found: &[Found],
         start: &Start,

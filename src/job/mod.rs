@@ -5,6 +5,7 @@ mod dry_run;
 mod load;
 mod refusal;
 mod run;
+mod shifted;
 mod start;
 mod targets;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use super::shifted;
 use crate::checkpoint::{Checkpoint, Lane, Status};
 use crate::config::Job;
 use crate::counters::{Counters, LaneState};
@@ -90,31 +91,19 @@ impl<'s> Run<'s> {
 
     /// Settles all lanes, in parallel.
     pub fn settle(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-        self.on_all(writers, LaneWriter::settle)
+        let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0))?;
+        on_all(writers, |writer| writer.settle(&shifted[writer.lane]))
     }
 
     /// Takes all markers away.
     pub fn finish(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-        self.on_all(writers, LaneWriter::finish)
+        on_all(writers, LaneWriter::finish)
     }
 
     /// Writers without queue, for a load whose lanes are all applied.
     pub fn writers(&self, sinks: Vec<Box<dyn Sink + 's>>) -> Vec<LaneWriter<'s>> {
         let lanes = sinks.into_iter().enumerate();
         lanes.map(|(lane, sink)| self.writer(lane, sink, Feed::new(self.plan, lane, None))).collect()
-    }
-
-    fn on_all(
-        &self,
-        writers: &mut [LaneWriter<'s>],
-        step: fn(&mut LaneWriter<'s>) -> Result<()>,
-    ) -> Result<()> {
-        let results = thread::scope(|scope| {
-            let running: Vec<_> =
-                writers.iter_mut().map(|writer| scope.spawn(move || step(writer))).collect();
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
-        });
-        first_cause(results)
     }
 
     fn writer(&self, lane: usize, sink: Box<dyn Sink + 's>, feed: Feed<'s>) -> LaneWriter<'s>
@@ -214,6 +203,18 @@ impl<'s> Run<'s> {
         let status = if diverged { Status::Diverged } else { status };
         Checkpoint::new(status, &self.job.source, lanes).write(&self.job.checkpoint)
     }
+}
+
+/// Takes a step with all lanes at once.
+fn on_all<'s>(
+    writers: &mut [LaneWriter<'s>],
+    step: impl Fn(&mut LaneWriter<'s>) -> Result<()> + Sync,
+) -> Result<()> {
+    let results = thread::scope(|scope| {
+        let running: Vec<_> = writers.iter_mut().map(|writer| scope.spawn(|| step(writer))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+    });
+    first_cause(results)
 }
 
 /// The error that made the others stop: the first that is not merely their stopping.

@@ -26,6 +26,7 @@ fn surveyed(path: &Path, targets: &[&str], skip_unsupported: bool) -> (String, V
         live: vec![true; targets.len()],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: NOW_MS, offset_ms: deadline::OFFSET_FAR_MS },
+        touches: None,
     };
     let found = survey(&source, &rules, 4096, source.end(), &|_| Ok(())).unwrap();
     let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();

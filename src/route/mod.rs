@@ -1,6 +1,9 @@
 //! Decides which lane a key belongs to, and from that where a command goes.
 
 mod rule;
+mod touches;
+
+pub use touches::Touches;
 
 pub use rule::{Command, Form, Reach, Refusal, Routed, Rules, State, database};
 

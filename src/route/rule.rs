@@ -1,6 +1,8 @@
 //! The rules that turn a parsed command into a routed one.
 
-use super::{OwnLane, Placement, Routing};
+use std::sync::Arc;
+
+use super::{OwnLane, Placement, Routing, Touches};
 use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
 use crate::resp::frame::{Arguments, Head};
 
@@ -13,6 +15,8 @@ pub struct Command<'a> {
     pub head: Head,
     /// The database it runs in.
     pub db: u32,
+    /// Its number among the commands of the source, counted from 1.
+    pub ordinal: u64,
 }
 
 impl<'a> Command<'a> {
@@ -44,6 +48,8 @@ pub enum Form {
     Canonical,
     /// Changed as its [`Rewrite`] says.
     Rewritten,
+    /// With its relative deadline made absolute, but not shifted: nothing touches the key later.
+    Absolute,
     /// Only the keys that belong to the lane.
     Part,
 }
@@ -140,6 +146,8 @@ pub struct Rules<P = OwnLane> {
     pub marker_key: Vec<u8>,
     /// How deadlines are shifted.
     pub clock: deadline::Clock,
+    /// Which commands are the last on their keys, if that is known: their deadlines need no shift.
+    pub touches: Option<Arc<Touches>>,
 }
 
 impl<P: Placement> Rules<P> {
@@ -229,8 +237,9 @@ impl<P: Placement> Rules<P> {
                 _ => Routed::Refused(Refusal::SeveralShards),
             };
         }
-        let patterns = spec.keys == crate::command::Keys::Sort;
-        let reach = if patterns { Reach::All } else { Reach::Arguments };
+        // SORT may read keys that it does not name, and these reach into other databases.
+        let reaches_far = spec.keys == crate::command::Keys::Sort || matches!(spec.name, "MOVE" | "COPY");
+        let reach = if reaches_far { Reach::All } else { Reach::Arguments };
         match self.form(spec, command, lane) {
             Ok(form) => Routed::Lane(lane, form, reach),
             Err(refusal) => Routed::Refused(refusal),
@@ -254,11 +263,32 @@ impl<P: Placement> Rules<P> {
             Rewrite::Restore if restores_field_deadlines(command) => return Err(Refusal::FieldDeadline),
             _ => {}
         }
-        match deadline::shift(spec.rewrite, &command.arguments(), self.clock) {
+        let arguments = command.arguments();
+        match deadline::shift(spec.rewrite, &arguments, self.clock) {
             deadline::Shifted::AsItStands => Ok(canonical(command)),
+            deadline::Shifted::Changed(..) if self.is_last(spec, command, &arguments) => {
+                Ok(if deadline::is_relative(spec.rewrite, &arguments) {
+                    Form::Absolute
+                } else {
+                    canonical(command)
+                })
+            }
             deadline::Shifted::Changed(..) => Ok(Form::Rewritten),
             deadline::Shifted::Refused(_) => Err(Refusal::Deadline),
         }
+    }
+
+    /// Whether a deadline may be set as it is: nothing touches the key later, so it does not matter
+    /// when the key goes; and it is not compared with the key's present, shifted one.
+    fn is_last(&self, spec: &Spec, command: &Command<'_>, arguments: &[&[u8]]) -> bool {
+        let Some(touches) = self.touches.as_ref().filter(|_| spec.class == Class::Keyed) else {
+            return false;
+        };
+        let compares =
+            |option: &&[u8]| option.eq_ignore_ascii_case(b"GT") || option.eq_ignore_ascii_case(b"LT");
+        let compared =
+            matches!(spec.rewrite, Rewrite::Expire { .. }) && arguments.iter().skip(3).any(|o| compares(o));
+        !compared && touches.is_last(command.db, crc32fast::hash(command.first()), command.ordinal)
     }
 
     #[inline]

@@ -9,6 +9,7 @@ fn rules(shards: usize) -> Rules {
         live: vec![true; shards],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1, offset_ms: deadline::OFFSET_FAR_MS },
+        touches: None,
     }
 }
 
@@ -16,7 +17,9 @@ fn route_with(rules: &Rules, text: &str) -> Routed {
     let mut bytes = Vec::new();
     encode::command(&mut bytes, &text.split(' ').collect::<Vec<_>>());
     match frame::record(&bytes) {
-        Ok((_, frame::Record::Command(head))) => rules.route(&Command { bytes: &bytes, head, db: 0 }, false),
+        Ok((_, frame::Record::Command(head))) => {
+            rules.route(&Command { bytes: &bytes, head, db: 0, ordinal: 1 }, false)
+        }
         other => panic!("{other:?}"),
     }
 }

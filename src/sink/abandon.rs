@@ -6,7 +6,7 @@ use std::path::Path;
 use redis::Connection;
 
 use super::aof::{APPEND_DIRECTORY, INCR_FILE, MARKER_FILE};
-use super::{Fault, Stop, exchange, settle};
+use super::{Fault, Shifted, Stop, exchange, settle};
 use crate::error::{Error, Kind};
 use crate::marker::{Marker, Phase};
 
@@ -23,7 +23,7 @@ pub fn server(
     let settling = Marker { run: marker.run + 1, owner: 0, ..marker.in_phase(Phase::Settling) };
     exchange::exchange(connection, key, marker, &settling, name)?;
     if marker.load.shift_ms > 0 {
-        settle::unshift(connection, name, marker.load.shift_ms, stop, &|_, _| {})?;
+        settle::unshift(connection, name, (marker.load.shift_ms, &Shifted::Anywhere), stop, &|_, _| {})?;
     }
     exchange::remove(connection, key, &settling, name)
 }

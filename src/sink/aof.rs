@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exchange::Flush;
-use super::{Applied, Attached, Fault, Sink};
+use super::{Applied, Attached, Fault, Shifted, Sink};
 use crate::batch::{Batch, write_commands};
 use crate::durable;
 use crate::error::{Error, Kind};
@@ -197,7 +197,7 @@ impl Sink for AofSink<'_> {
         self.sync()
     }
 
-    fn settle(&mut self, _marker: &Marker, _progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
+    fn settle(&mut self, _: &Marker, _: &Shifted<'_>, _: &dyn Fn(u64, u64)) -> Result<(), Fault> {
         self.sync()?;
         durable::replace(&self.directory.join(APPEND_DIRECTORY).join(MANIFEST_FILE), MANIFEST)
             .map_err(|error| self.failed(error))

@@ -96,6 +96,15 @@ pub struct Attached {
     pub server: u64,
 }
 
+/// Where in a target deadlines may be shifted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shifted<'s> {
+    /// On any key.
+    Anywhere,
+    /// On these keys (with their databases) at most, sorted by database.
+    Keys(Vec<(u32, &'s [u8])>),
+}
+
 /// What a lane's writer needs of a target. One call at a time.
 pub trait Sink: Send {
     /// Finds and opens the target; whatever was under way is forgotten.
@@ -121,9 +130,14 @@ pub trait Sink: Send {
     /// Makes sure of what is applied before a longer rest.
     fn rest(&mut self) -> Result<(), Fault>;
 
-    /// Puts the deadlines right, if they were shifted, and makes sure of what was written: waits for the
+    /// Puts the deadlines right where they may be shifted, and makes sure of what was written: waits for the
     /// declared replicas, syncs files. `progress` is told the keys looked at and the keys there are.
-    fn settle(&mut self, marker: &Marker, progress: &dyn Fn(u64, u64)) -> Result<(), Fault>;
+    fn settle(
+        &mut self,
+        marker: &Marker,
+        shifted: &Shifted<'_>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<(), Fault>;
 
     /// Takes the marker away; nothing of the loader remains in the target.
     fn finish(&mut self, marker: &Marker) -> Result<(), Fault>;

@@ -18,7 +18,7 @@ use super::inspect::life_of;
 use super::pending::{Pending, Queued};
 use super::reply::Token;
 use super::wire::Wire;
-use super::{Applied, Attached, Fault, Sink, Stop, settle};
+use super::{Applied, Attached, Fault, Shifted, Sink, Stop, settle};
 use crate::batch::{Batch, write_commands};
 use crate::config::Limits;
 use crate::error::{Error, Kind, shown};
@@ -299,13 +299,18 @@ impl Sink for ServerSink<'_> {
         Ok(())
     }
 
-    fn settle(&mut self, marker: &Marker, progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
+    fn settle(
+        &mut self,
+        marker: &Marker,
+        shifted: &Shifted<'_>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<(), Fault> {
         let mut connection = self.master()?;
         // After a failover the master that was lost cannot be a replica to wait for.
         let failed_over = self.last.as_ref().is_some_and(|last| *last != self.members.master);
         let (name, replicas) = (self.name(), self.members.replicas.len() - usize::from(failed_over));
         if marker.load.shift_ms > 0 {
-            settle::unshift(&mut connection, &name, marker.load.shift_ms, self.stop, progress)?;
+            settle::unshift(&mut connection, &name, (marker.load.shift_ms, shifted), self.stop, progress)?;
         }
         // WAIT looks at the last write of its own connection, so there must be one.
         exchange::exchange(&mut connection, self.marker_key, marker, marker, &name)?;

@@ -4,92 +4,145 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisError};
 
-use super::{Fault, Stop, control};
+use super::{Fault, Shifted, Stop, control};
 use crate::command::deadline::OFFSET_NEAR_MS;
 use crate::error::{Error, Kind};
 
 /// Keys looked at in one go: a script over them keeps the server for about two milliseconds.
-const SCAN_COUNT: u32 = 1000;
+const KEYS_MAX: usize = 1000;
 
-/// Scans on from a cursor (its first argument) over about as many keys as the second one says, and
-/// subtracts the third from every deadline that is at or past it. Lua's numbers are doubles, exact below 2^53.
-pub const UNSHIFT: &str = "local call=redis.call local o=tonumber(ARGV[3]) \
-local r=call('SCAN',ARGV[1],'COUNT',ARGV[2]) \
+/// Subtracts its argument from the deadline of each of its keys that has one at or past it. Lua's
+/// numbers are doubles, exact below 2^53.
+const UNSHIFT_KEYS: &str = "local call=redis.call local o=tonumber(ARGV[1]) \
+for _,k in ipairs(KEYS) do local d=call('PEXPIRETIME',k) if d>=o then call('PEXPIREAT',k,d-o) end end";
+
+/// The same for all keys that a scan gives: from the cursor that is its second argument on, about as
+/// many as the third one says.
+const UNSHIFT_SCAN: &str = "local call=redis.call local o=tonumber(ARGV[1]) \
+local r=call('SCAN',ARGV[2],'COUNT',ARGV[3]) \
 for _,k in ipairs(r[2]) do local d=call('PEXPIRETIME',k) if d>=o then call('PEXPIREAT',k,d-o) end end \
 return {r[1],#r[2]}";
 
-/// Puts the deadlines of all keys in all databases right. Harmless to repeat: a deadline that was not
-/// shifted, or is put right already, is below the offset.
+/// A connection to a target whose deadlines are put right. All of it is harmless to repeat: a deadline
+/// that was not shifted, or is put right already, is below the offset.
+struct Unshift<'c> {
+    connection: &'c mut Connection,
+    name: &'c str,
+    shift_ms: i64,
+    /// Whether scripts are permitted, and their numbers exact enough.
+    by_script: bool,
+    stop: &'c Stop,
+}
+
+/// Puts the deadlines right of whatever keys `shifted` says.
 pub fn unshift(
     connection: &mut Connection,
     name: &str,
-    shift_ms: i64,
+    (shift_ms, shifted): (i64, &Shifted<'_>),
     stop: &Stop,
     progress: &dyn Fn(u64, u64),
 ) -> Result<(), Fault> {
-    let failed = |error: RedisError| control::fault(name, &error);
-    let keyspace: String = redis::cmd("INFO").arg("keyspace").query(connection).map_err(failed)?;
-    let keys = control::keys_in(&keyspace);
     let scripts = redis::cmd("EVAL").arg("return 1").arg(0).query::<i64>(connection).is_ok();
     let by_script = scripts && shift_ms <= OFFSET_NEAR_MS;
-    let mut seen = 0;
-    for line in keyspace.lines() {
-        let Some(db) = line.strip_prefix("db").and_then(|rest| rest.split(':').next()) else { continue };
-        // A database without deadlines needs no scan.
-        if line.contains("expires=0,") {
-            continue;
-        }
-        redis::cmd("SELECT").arg(db).query::<()>(connection).map_err(failed)?;
-        let mut cursor = "0".to_owned();
-        loop {
-            let step = if by_script { by_script_step } else { by_pipeline_step };
-            let (next, looked_at) = step(connection, &cursor, shift_ms).map_err(failed)?;
-            seen += looked_at;
-            progress(seen.min(keys), keys);
-            if next == "0" {
-                break;
-            }
-            if stop.requested() {
-                return Err(Fault::Wait("asked to stop".into()));
-            }
-            cursor = next;
-        }
+    let mut unshift = Unshift { connection, name, shift_ms, by_script, stop };
+    match shifted {
+        Shifted::Anywhere => unshift.scan(progress)?,
+        Shifted::Keys(keys) => unshift.keys(keys, progress)?,
     }
-    progress(keys, keys);
-    redis::cmd("SELECT").arg(0).query::<()>(connection).map_err(failed)
+    unshift.select("0")
 }
 
-fn by_script_step(
-    connection: &mut Connection,
-    cursor: &str,
-    shift_ms: i64,
-) -> Result<(String, u64), RedisError> {
-    redis::cmd("EVAL").arg(UNSHIFT).arg(0).arg(cursor).arg(SCAN_COUNT).arg(shift_ms).query(connection)
-}
+impl Unshift<'_> {
+    fn select(&mut self, db: &str) -> Result<(), Fault> {
+        let selected = redis::cmd("SELECT").arg(db).query::<()>(self.connection);
+        selected.map_err(|error| control::fault(self.name, &error))
+    }
 
-/// The same where scripts are not permitted, or their numbers not exact enough.
-fn by_pipeline_step(
-    connection: &mut Connection,
-    cursor: &str,
-    shift_ms: i64,
-) -> Result<(String, u64), RedisError> {
-    let (next, keys): (String, Vec<Vec<u8>>) =
-        redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(SCAN_COUNT).query(connection)?;
-    let mut reads = redis::pipe();
-    for key in &keys {
-        reads.cmd("PEXPIRETIME").arg(key);
+    fn asked_to_stop(&self) -> Result<(), Fault> {
+        if self.stop.requested() { Err(Fault::Wait("asked to stop".into())) } else { Ok(()) }
     }
-    let deadlines: Vec<i64> = if keys.is_empty() { Vec::new() } else { reads.query(connection)? };
-    let mut writes = redis::pipe();
-    let mut any = false;
-    for (key, deadline) in keys.iter().zip(deadlines).filter(|(_, deadline)| *deadline >= shift_ms) {
-        writes.cmd("PEXPIREAT").arg(key).arg(deadline - shift_ms).ignore();
-        any = true;
+
+    fn keys(&mut self, keys: &[(u32, &[u8])], progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
+        let mut done = 0;
+        for same_db in keys.chunk_by(|(one, _), (other, _)| one == other) {
+            self.select(&same_db[0].0.to_string())?;
+            for some in same_db.chunks(KEYS_MAX) {
+                self.asked_to_stop()?;
+                let names: Vec<&[u8]> = some.iter().map(|(_, key)| *key).collect();
+                let fixed = if self.by_script {
+                    let mut script = redis::cmd("EVAL");
+                    script.arg(UNSHIFT_KEYS).arg(names.len()).arg(&names).arg(self.shift_ms);
+                    script.query::<()>(self.connection)
+                } else {
+                    self.pipeline(&names)
+                };
+                fixed.map_err(|error| control::fault(self.name, &error))?;
+                done += some.len() as u64;
+                progress(done, keys.len() as u64);
+            }
+        }
+        Ok(())
     }
-    if any {
-        writes.query::<()>(connection)?;
+
+    fn scan(&mut self, progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
+        let keyspace: Result<String, _> = redis::cmd("INFO").arg("keyspace").query(self.connection);
+        let keyspace = keyspace.map_err(|error| control::fault(self.name, &error))?;
+        let keys = control::keys_in(&keyspace);
+        let mut seen = 0;
+        for line in keyspace.lines() {
+            let Some(db) = line.strip_prefix("db").and_then(|rest| rest.split(':').next()) else { continue };
+            // A database without deadlines needs no scan.
+            if line.contains("expires=0,") {
+                continue;
+            }
+            self.select(db)?;
+            let mut cursor = "0".to_owned();
+            loop {
+                self.asked_to_stop()?;
+                let (next, looked_at) =
+                    self.scan_step(&cursor).map_err(|error| control::fault(self.name, &error))?;
+                seen += looked_at;
+                progress(seen.min(keys), keys);
+                if next == "0" {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        progress(keys, keys);
+        Ok(())
     }
-    Ok((next, keys.len() as u64))
+
+    /// Goes on from a cursor; gives the next one and the number of keys looked at.
+    fn scan_step(&mut self, cursor: &str) -> Result<(String, u64), RedisError> {
+        if self.by_script {
+            let mut script = redis::cmd("EVAL");
+            script.arg(UNSHIFT_SCAN).arg(0).arg(self.shift_ms).arg(cursor).arg(KEYS_MAX);
+            return script.query(self.connection);
+        }
+        let (next, keys): (String, Vec<Vec<u8>>) =
+            redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_MAX).query(self.connection)?;
+        let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        self.pipeline(&names)?;
+        Ok((next, keys.len() as u64))
+    }
+
+    /// What the scripts do, where they cannot.
+    fn pipeline(&mut self, keys: &[&[u8]]) -> Result<(), RedisError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut reads = redis::pipe();
+        for key in keys {
+            reads.cmd("PEXPIRETIME").arg(*key);
+        }
+        let deadlines: Vec<i64> = reads.query(self.connection)?;
+        let mut writes = redis::pipe();
+        for (key, deadline) in keys.iter().zip(deadlines).filter(|(_, deadline)| *deadline >= self.shift_ms) {
+            writes.cmd("PEXPIREAT").arg(*key).arg(deadline - self.shift_ms).ignore();
+        }
+        if writes.is_empty() { Ok(()) } else { writes.query(self.connection) }
+    }
 }
 
 /// Waits until `replicas` replicas have all that was written, and an append-only file of the target is

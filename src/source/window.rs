@@ -128,7 +128,7 @@ impl<'s> Windows<'s> {
             match frame::record(rest) {
                 Ok((next, Record::Command(head))) => {
                     let bytes = &rest[..rest.len() - next.len()];
-                    self.follow(&Command { bytes, head, db: self.db }, offset);
+                    self.follow(&Command { bytes, head, db: self.db, ordinal: 0 }, offset);
                     rest = next;
                 }
                 Ok((next, Record::Annotation)) => rest = next,

@@ -8,7 +8,7 @@ use crate::partition::{Step, lanes_of, split_keys, walk};
 use crate::route::{Placement, Refusal, Routed, Rules, State};
 use crate::source::window::Window;
 use crate::source::{Position, Source};
-use crate::survey::Sketch;
+use crate::survey::{Sketch, Surveyed};
 
 /// Refused commands that are listed with their positions; all of them are counted.
 const REFUSED_LISTED_MAX: usize = 20;
@@ -132,7 +132,9 @@ pub fn tally<P: Placement>(
     hasher.update(window.bytes(source));
     let mut tally = Tally::new(rules.routing.lanes());
     let mut names = Names::default();
-    walk(source, window, rules, |step| {
+    // Numbers of commands do not matter here.
+    let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
+    walk(source, &surveyed, rules, |step| {
         tally.total += 1;
         if let Some(spec) = names.count(&step) {
             tally.look_into(spec, &step, rules.clock);

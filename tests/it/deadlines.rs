@@ -214,11 +214,11 @@ fn deadlines_that_cannot_be_shifted_are_refused_for_servers_and_fit_for_files() 
         assert_untouched(&targets);
         let (loader, dirs) = scene.load_into_directories(&source, 1);
         loader.run_ok();
-        let theirs = Snapshot::of(&started(dirs)[0]);
-        // A server takes -1 for no deadline when it reads the key, but not when it looks for expired ones.
+        // To a server -1 is no deadline in one place and a past one in another; Valkey 8.1 even crashes on it.
         if case.ends_with("-1") {
             continue;
         }
+        let theirs = Snapshot::of(&started(dirs)[0]);
         assert_eq!(theirs.keys.len(), 3, "{case}");
         if !case.contains("PIRE k") {
             assert_eq!(theirs.keys, Snapshot::of(&reference(&source)).keys, "{case}");
@@ -312,7 +312,7 @@ fn only_sources_with_deadlines_are_scanned_for() {
 fn abandoning_puts_deadlines_right_and_removes_markers() {
     const KEYS: usize = 20_000;
     let scene = Scene::new();
-    let deadline_of = |n: usize| if n % 2 == 0 { FUTURE_MS + n as i64 } else { PAST_MS };
+    let deadline_of = |n: usize| if n.is_multiple_of(2) { FUTURE_MS + n as i64 } else { PAST_MS };
     let lines = (0..KEYS).map(|n| format!("SET {n} v PXAT {}\n SET free{n} v\n", deadline_of(n)));
     let source = scene.file("dump.aof", aof::of_lines(&lines.collect::<String>()));
     let slow = Slow::start(2);

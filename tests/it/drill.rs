@@ -205,12 +205,17 @@ impl Targets {
 
     /// A long wire, which makes a load with few bytes in flight last for some time.
     pub fn slow(&self) {
-        self.proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(2)));
+        self.delay(2);
+    }
+
+    /// Every byte arrives so much later.
+    pub fn delay(&self, ms: u64) {
+        self.proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(ms)));
     }
 
     /// No wire at all.
     pub fn fast(&self) {
-        self.proxies.iter().for_each(|proxy| proxy.delay(Duration::ZERO));
+        self.delay(0);
     }
 
     /// Every marker.
@@ -289,6 +294,19 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what} did not come");
         thread::sleep(POLL_PAUSE);
     }
+}
+
+/// Waits for something that may happen while the run lasts; its output if it ends before.
+pub fn or_end(run: &mut Running, mut condition: impl FnMut() -> bool) -> Option<Output> {
+    let deadline = Instant::now() + EVENT_TIMEOUT;
+    while !condition() {
+        if let Some(output) = run.try_wait() {
+            return Some(output);
+        }
+        assert!(Instant::now() < deadline, "nothing happens: {}", run.stderr_so_far());
+        thread::sleep(POLL_PAUSE);
+    }
+    None
 }
 
 /// Waits until the run's log has these words.

@@ -292,7 +292,8 @@ fn files_of_a_multi_part_source_are_each_judged_as_a_server_does() {
     let length_of_one = aof::of_lines("SET b 1").len();
     let at_b = format!("byte: {length_of_one}\n");
     // The files, and for those that are refused the file at fault and words about it.
-    let cases: [(&[&[u8]], Option<(&str, &str)>); 7] = [
+    type Case<'a> = (&'a [&'a [u8]], Option<(&'a str, &'a str)>);
+    let cases: [Case<'_>; 7] = [
         (&[&base, &next], None),
         (&[&base, b"", &next, b""], None),
         (&[&base, &next, cut], None),

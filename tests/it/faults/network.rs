@@ -62,31 +62,34 @@ fn connections_cut_after_any_byte_answered() {
 }
 
 /// Holds back what is sent from some byte on until the loader has gone on over another connection, and delivers it then.
-fn late_bytes(drill: &Drill, targets: &Targets, loader: &Loader, rng: &mut StdRng) {
-    const ROUNDS: usize = 6;
+fn late_bytes(drill: &Drill, loader: &Loader, targets: &Targets, rng: &mut StdRng) {
+    const TIMES_PER_LANE: usize = 3;
+    targets.delay(5);
     let mut run = loader.spawn();
-    drill.wait_for(&mut run, &targets.masters[0], 0.05);
-    let mut released = 0;
-    for round in 0..ROUNDS {
-        let lane = round % 3;
+    let (mut released, mut times, mut ended) = (0, 0, None);
+    while ended.is_none() && times < 3 * TIMES_PER_LANE {
+        let lane = times % 3;
         let (proxy, master) = (&targets.proxies[lane], &targets.masters[lane]);
+        let has_begun = || mark(master).is_some_and(|mark| mark.phase == "loading" && mark.at.2 > 0);
+        ended = drill::or_end(&mut run, has_begun);
         let connections = proxy.connections();
-        proxy.hold_after(rng.random_range(1..20_000));
-        run.wait_until("a new connection", || proxy.connections() > connections);
+        proxy.hold_after(rng.random_range(1..10_000));
+        ended = ended.or_else(|| drill::or_end(&mut run, || proxy.connections() > connections));
         let before = mark(master);
-        run.wait_until("progress over it", || mark(master) != before);
+        ended = ended.or_else(|| drill::or_end(&mut run, || mark(master) != before));
         released += proxy.release();
+        times += 1;
     }
-    // The last ones come after everything is done.
-    targets.proxies[0].hold_after(rng.random_range(1..5_000));
     targets.fast();
-    let output = run.finish();
+    let output = ended.unwrap_or_else(|| run.finish());
     assert_eq!(output.code, Some(0), "{output}");
+    println!("{released} bytes came late, {times} times");
+    assert!(released > 5_000 && times >= 4, "too few bytes came late: {released}, {times} times");
     drill.assert_loaded(&targets.masters);
-    released += targets.proxies[0].release();
-    println!("{released} bytes came late");
-    assert!(released > 5_000);
-    drill.assert_loaded(&targets.masters);
+}
+
+fn few_in_flight(drill: &Drill) -> Loader {
+    drill.loader().args(&["--batch-bytes", "4KiB", "--in-flight-bytes", "8KiB"])
 }
 
 #[test]
@@ -94,42 +97,57 @@ fn bytes_of_dead_connections_arrive_late() {
     for seed in [41, 42] {
         let drill = Drill::mixed(drill::seed(seed), ROUNDS);
         let targets = Targets::new();
-        targets.slow();
-        let limits = ["--batch-bytes", "4KiB", "--in-flight-bytes", "16KiB"];
-        let loader = drill.loader().args(&limits).masters(&targets.addrs());
-        late_bytes(&drill, &targets, &loader, &mut StdRng::seed_from_u64(seed));
+        let loader = few_in_flight(&drill).masters(&targets.addrs());
+        late_bytes(&drill, &loader, &targets, &mut StdRng::seed_from_u64(seed));
     }
+}
+
+/// So late that all is done and the markers are gone.
+#[test]
+fn bytes_of_a_dead_connection_arrive_after_the_end() {
+    let drill = Drill::mixed(drill::seed(43), ROUNDS);
+    let targets = Targets::new();
+    targets.slow();
+    let mut run = few_in_flight(&drill).masters(&targets.addrs()).spawn();
+    for (lane, proxy) in targets.proxies.iter().enumerate() {
+        drill.wait_for(&mut run, &targets.masters[lane], 0.1);
+        proxy.hold_after(1_000 * (1 + lane as u64));
+    }
+    let output = run.finish();
+    assert_eq!(output.code, Some(0), "{output}");
+    drill.assert_loaded(&targets.masters);
+    let released: Vec<usize> = targets.proxies.iter().map(Proxy::release).collect();
+    assert!(released.iter().any(|bytes| *bytes > 1_000), "{released:?}");
+    drill.assert_loaded(&targets.masters);
 }
 
 const USER: &str = "[auth]\nusername = \"loader\"\npassword_env = \"LOADER_PASSWORD\"\n";
 
 /// A loader that may not run scripts, so that the guard has to do without.
-fn without_scripts(drill: &Drill, targets: &Targets) -> Loader {
+fn without(commands: &[&str], drill: &Drill, targets: &Targets) -> Loader {
     for master in &targets.masters {
-        let rules = ["ACL", "SETUSER", "loader", "on", ">secret", "~*", "&*", "+@all", "-@scripting"];
+        let rules = [&["ACL", "SETUSER", "loader", "on", ">secret", "~*", "&*", "+@all"], commands].concat();
         master.cmd(&rules).expect("ACL SETUSER");
     }
     let sets = targets.addrs().iter().map(|addr| format!("[[replica_set]]\nmaster = \"{addr}\"\n")).collect::<String>();
-    let limits = ["--batch-bytes", "4KiB", "--in-flight-bytes", "16KiB"];
-    drill.loader().args(&limits).topology(&format!("{USER}{sets}")).env("LOADER_PASSWORD", "secret")
+    few_in_flight(drill).topology(&format!("{USER}{sets}")).env("LOADER_PASSWORD", "secret")
 }
 
 #[test]
-fn bytes_arrive_late_where_scripts_are_not_permitted() {
-    // Functions belong to the scripts, so the source has none.
-    let drill = Drill::of(&drill::mixed_without_functions(43, ROUNDS));
+fn bytes_arrive_late_where_eval_is_not_permitted() {
+    let drill = Drill::mixed(drill::seed(44), ROUNDS);
     let targets = Targets::new();
-    targets.slow();
-    let loader = without_scripts(&drill, &targets);
-    late_bytes(&drill, &targets, &loader, &mut StdRng::seed_from_u64(43));
+    let loader = without(&["-eval", "-evalsha"], &drill, &targets);
+    late_bytes(&drill, &loader, &targets, &mut StdRng::seed_from_u64(44));
 }
 
+/// Functions count as scripts, so the source has none.
 #[test]
-fn a_loader_without_scripts_is_killed_and_run_again() {
-    let drill = Drill::of(&drill::mixed_without_functions(44, ROUNDS));
+fn killed_and_run_again_where_no_scripting_is_permitted() {
+    let drill = Drill::of(&drill::mixed_without_functions(45, ROUNDS));
     let targets = Targets::new();
     targets.slow();
-    let loader = without_scripts(&drill, &targets);
+    let loader = without(&["-@scripting"], &drill, &targets);
     for fraction in [0.1, 0.3, 0.6] {
         let mut run = loader.spawn();
         drill.wait_for(&mut run, &targets.masters[1], fraction);

@@ -7,39 +7,46 @@
 
 use super::ROUNDS;
 use crate::drill::{self, Drill, Targets, mark, set, stat};
-use crate::support::loader::Running;
-use crate::support::server::Server;
+use crate::support::loader::{Output, Running};
 use std::thread;
 
 /// A load with many batches in flight, so that there is a next one.
 fn deep(drill: &Drill, targets: &Targets) -> Running {
-    let limits = ["--batch-bytes", "4KiB", "--in-flight-bytes", "64KiB"];
+    targets.delay(5);
+    let limits = ["--batch-bytes", "4KiB", "--in-flight-bytes", "32KiB"];
     drill.loader().args(&limits).masters(&targets.addrs()).spawn()
 }
 
-fn finish(drill: &Drill, targets: &Targets, run: Running) {
-    targets.fast();
-    let output = run.finish();
+fn assert_complete(drill: &Drill, targets: &Targets, output: &Output) {
     assert_eq!(output.code, Some(0), "{output}");
     drill.assert_loaded(&targets.masters);
 }
 
-/// Refuses until the loader has met it, again and again, each time after it has got on.
+/// Refuses until the loader has met it, again and again, each time after it has got on, on each lane in turn.
 fn passing(seed: u64, option: &str, error: &str) {
-    const TIMES: usize = 20;
-    let drill = Drill::mixed(seed, ROUNDS);
+    const TIMES_MIN: usize = 10;
+    let drill = Drill::mixed(seed, 2 * ROUNDS);
     let targets = Targets::new();
-    targets.slow();
     let mut run = deep(&drill, &targets);
-    for time in 0..TIMES {
-        let master = &targets.masters[time % 3];
-        let (before, refused) = (mark(master), stat(master, error, "count"));
-        run.wait_until("progress", || mark(master).is_some_and(|mark| mark.at.2 > 0) && mark(master) != before);
+    let mut times = 0;
+    let output = loop {
+        let master = &targets.masters[times % 3];
+        let before = mark(master);
+        let ended = drill::or_end(&mut run, || {
+            let now = mark(master);
+            now != before && now.is_some_and(|mark| mark.phase == "loading" && mark.at.2 > 0)
+        });
+        let refused = stat(master, error, "count");
         set(master, option, "1");
-        run.wait_until("a refusal", || stat(master, error, "count") > refused);
+        let ended = ended.or_else(|| drill::or_end(&mut run, || stat(master, error, "count") > refused));
         set(master, option, "0");
-    }
-    finish(&drill, &targets, run);
+        if let Some(output) = ended {
+            break output;
+        }
+        times += 1;
+    };
+    assert!(times >= TIMES_MIN, "only {times} refusals: {output}");
+    assert_complete(&drill, &targets, &output);
 }
 
 #[test]
@@ -56,37 +63,36 @@ fn replicas_are_missing_for_a_while() {
 fn a_master_is_a_replica_for_a_while() {
     let drill = Drill::mixed(drill::seed(63), ROUNDS);
     let targets = Targets::new();
-    targets.slow();
     let mut run = deep(&drill, &targets);
-    for (victim, fraction) in [(0, 0.1), (1, 0.3), (2, 0.5)] {
-        let master = &targets.masters[victim];
+    let (master, addr) = (&targets.masters[0], targets.proxies[0].addr());
+    for fraction in [0.1, 0.3, 0.5] {
         drill.wait_for(&mut run, master, fraction);
+        let refused = stat(master, "errorstat_READONLY", "count");
         // Nobody listens there, so that it keeps its data.
         master.cmd(&["REPLICAOF", "127.0.0.1", "1"]).expect("REPLICAOF");
-        run.wait_until("a refusal", || stat(master, "errorstat_READONLY", "count") > 0);
-        drill::wait_for_log(&mut run, &format!("{} is a replica of 127.0.0.1:1", targets.proxies[victim].addr()));
+        run.wait_until("a refusal", || stat(master, "errorstat_READONLY", "count") > refused);
+        drill::wait_for_log(&mut run, &format!("{addr} is a replica of 127.0.0.1:1"));
         master.cmd(&["REPLICAOF", "NO", "ONE"]).expect("REPLICAOF NO ONE");
     }
-    finish(&drill, &targets, run);
+    targets.fast();
+    assert_complete(&drill, &targets, &run.finish());
 }
 
 #[test]
 fn a_slow_script_keeps_a_master_busy() {
     let drill = Drill::mixed(drill::seed(64), ROUNDS);
     let targets = Targets::new();
-    targets.slow();
     let mut run = deep(&drill, &targets);
-    for (victim, fraction) in [(0, 0.1), (1, 0.4)] {
-        let master: &Server = &targets.masters[victim];
-        drill.wait_for(&mut run, master, fraction);
-        set(master, "busy-reply-threshold", "1");
-        let mut conn = master.conn();
-        let script = thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut conn));
-        drill::wait_for_log(&mut run, &format!("{} answered: BUSY", targets.proxies[victim].addr()));
-        master.cmd(&["SCRIPT", "KILL"]).expect("SCRIPT KILL");
-        script.join().expect("no panic").expect_err("the script was killed");
-    }
-    finish(&drill, &targets, run);
+    let (master, addr) = (&targets.masters[0], targets.proxies[0].addr());
+    drill.wait_for(&mut run, master, 0.2);
+    set(master, "busy-reply-threshold", "1");
+    let mut conn = master.conn();
+    let script = thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut conn));
+    drill::wait_for_log(&mut run, &format!("{addr} answered: BUSY"));
+    master.cmd(&["SCRIPT", "KILL"]).expect("SCRIPT KILL");
+    script.join().expect("no panic").expect_err("the script was killed");
+    targets.fast();
+    assert_complete(&drill, &targets, &run.finish());
 }
 
 /// Waiting has an end, and what happened until then is kept.
