@@ -102,10 +102,10 @@ fn survey_to<P: Placement>(
     Ok(Survey { end, tail: windows.tail(), sum: hasher.finalize(), windows: found, tally })
 }
 
-/// Finds out which commands are the last on their keys: a pass of its own, over windows that a survey
-/// has found, for sources with deadlines.
-pub fn touches<P: Placement>(source: &Source, rules: &Rules<P>, windows: &[Surveyed]) -> Result<Touches> {
-    let touches = Touches::default();
+/// Finds out which commands are the last on their keys: a pass of its own over a surveyed source, for
+/// sources with deadlines.
+pub fn touches<P: Placement>(source: &Source, rules: &Rules<P>, survey: &Survey) -> Result<Touches> {
+    let touches = Touches::new(survey.tally.total);
     let look = |surveyed: &Surveyed| {
         walk(source, surveyed, rules, |step| {
             let Command { db, ordinal, .. } = step.command;
@@ -120,7 +120,7 @@ pub fn touches<P: Placement>(source: &Source, rules: &Rules<P>, windows: &[Surve
             }
         })
     };
-    windows.par_iter().try_for_each(look)?;
+    survey.windows.par_iter().try_for_each(look)?;
     Ok(touches)
 }
 

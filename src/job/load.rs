@@ -109,11 +109,13 @@ impl Load<'_> {
         targets::require(job, &found, &survey)?;
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, rules.clock.now_ms));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
-        let windows = survey.windows.clone();
         if load.shift_ms > 0 {
-            let touched = self.pool.install(|| touches(&self.source, &rules, &windows))?;
+            let begun = Instant::now();
+            let touched = self.pool.install(|| touches(&self.source, &rules, &survey))?;
             rules.touches = Some(Arc::new(touched));
+            self.times.survey_s += begun.elapsed().as_secs_f64();
         }
+        let windows = survey.windows.clone();
         self.survey = Some(survey);
         self.apply(&rules, &windows, load, &found, &start)
     }
@@ -214,7 +216,7 @@ impl Load<'_> {
             found.iter().any(|found| found.marker.as_ref().is_some_and(|m| m.phase != Phase::Prepared));
         self.resumed_from = (!fresh && begun).then(|| self.lowest()).flatten();
         if let Some(from) = self.resumed_from {
-            self.notices.warn(format!("resuming at {}", Place::of(&self.source, from)));
+            tracing::info!("resuming at {}", Place::of(&self.source, from));
         }
         let run = Run {
             job: self.job,

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Slots, of 4 bytes each: 64 MiB.
-const SLOTS: usize = 1 << 24;
+/// Most slots, of 4 bytes each: 64 MiB.
+const SLOTS_MAX: u64 = 1 << 24;
+/// Slots for each command, so that few keys share one, as long as there are not too many.
+const SLOTS_PER_COMMAND: u64 = 16;
 
 /// For each slot the highest number of a command that touches a key of that slot.
 ///
@@ -16,19 +18,19 @@ pub struct Touches {
     any: AtomicU32,
 }
 
-impl Default for Touches {
-    fn default() -> Self {
+impl Touches {
+    /// Knows nothing yet, of a source with this many commands.
+    pub fn new(commands: u64) -> Self {
+        let count = commands.saturating_mul(SLOTS_PER_COMMAND).clamp(1, SLOTS_MAX).next_power_of_two();
         let mut slots = Vec::new();
-        slots.resize_with(SLOTS, AtomicU32::default);
+        slots.resize_with(count as usize, AtomicU32::default);
         Touches { slots, any: AtomicU32::new(0) }
     }
-}
 
-impl Touches {
     /// Command number `ordinal` touches the key of crc32 `hash` in database `db`.
     #[inline]
     pub fn key(&self, db: u32, hash: u32, ordinal: u64) {
-        self.slots[slot(db, hash)].fetch_max(short(ordinal), Ordering::Relaxed);
+        self.slots[self.slot(db, hash)].fetch_max(short(ordinal), Ordering::Relaxed);
     }
 
     /// Command number `ordinal` may touch any key.
@@ -43,17 +45,17 @@ impl Touches {
         // Numbers that do not fit count as one, of which none is the last.
         ordinal < u32::MAX
             && self.any.load(Ordering::Relaxed) <= ordinal
-            && self.slots[slot(db, hash)].load(Ordering::Relaxed) == ordinal
+            && self.slots[self.slot(db, hash)].load(Ordering::Relaxed) == ordinal
+    }
+
+    #[inline]
+    fn slot(&self, db: u32, hash: u32) -> usize {
+        (hash ^ db.wrapping_mul(0x9e37_79b1)) as usize & (self.slots.len() - 1)
     }
 }
 
 fn short(ordinal: u64) -> u32 {
     u32::try_from(ordinal).unwrap_or(u32::MAX)
-}
-
-#[inline]
-fn slot(db: u32, hash: u32) -> usize {
-    (hash ^ db.wrapping_mul(0x9e37_79b1)) as usize % SLOTS
 }
 
 #[cfg(test)]
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_last_touch_counts() {
-        let touches = Touches::default();
+        let touches = Touches::new(10);
         touches.key(0, 7, 1);
         touches.key(0, 7, 3);
         touches.key(1, 7, 2);
