@@ -117,6 +117,13 @@ fn deadlines_and_trims_are_rewritten() {
     );
 }
 
+/// A SET that is not written as servers write it stays where it is, and so do the others on its key.
+#[test]
+fn sets_in_lower_case_are_not_merged() {
+    let parts = parts(1, &["SET a 1", "set a 2", "SET b 1", "SET c 1"]);
+    assert_eq!(parts.batches(0, 100, 1 << 20), ["SET a 1; set a 2; MSET b 1 c 1"]);
+}
+
 /// A SET passes by what does not touch its key, and nothing else.
 #[test]
 fn plain_sets_become_one_mset() {

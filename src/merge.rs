@@ -87,14 +87,12 @@ fn merge_between(
     touched: &mut Touched,
     sent: &mut Vec<Sent>,
 ) {
+    // None for a SET that cannot be merged, which so counts as touching its key.
     let small_set = |step: usize| {
         let op = &part.ops[step];
-        match op.reach {
-            Reach::Set(hash) if op.len < SET_BYTES_MAX && op.action == Action::Send(Form::Verbatim) => {
-                Some(hash)
-            }
-            _ => None,
-        }
+        let Reach::Set(hash) = op.reach else { return None };
+        let fits = op.len < SET_BYTES_MAX && op.action == Action::Send(Form::Verbatim);
+        (fits && part.bytes(source, op).starts_with(SET_PREFIX)).then_some(hash)
     };
     for step in steps.clone().filter(|step| small_set(*step).is_none()) {
         let op = &part.ops[step];
@@ -110,11 +108,7 @@ fn merge_between(
     let mut sets: Vec<u32> = Vec::new();
     for step in steps {
         match small_set(step) {
-            Some(hash)
-                if !touched.has(hash) && part.bytes(source, &part.ops[step]).starts_with(SET_PREFIX) =>
-            {
-                sets.push(step as u32);
-            }
+            Some(hash) if !touched.has(hash) => sets.push(step as u32),
             _ => sent.push(Sent::One(step as u32)),
         }
     }

@@ -3,6 +3,7 @@
 use crate::error::{Kind, Result};
 use crate::resp::frame::{self, Record};
 use crate::route::{Command, Form, Placement, Reach, Routed, Rules, State};
+use crate::source::map::Stamp;
 use crate::source::window::Window;
 use crate::source::{Position, Source};
 use crate::survey::Surveyed;
@@ -47,6 +48,10 @@ pub struct Op {
 pub struct LanePart {
     /// The window.
     pub window: Window,
+    /// Checksum (crc32) of the window's bytes.
+    pub sum: u32,
+    /// What tells whether the window's file was written to since the checksum was compared.
+    pub stamp: Option<Stamp>,
     /// What the lane does, in order.
     pub ops: Vec<Op>,
 }
@@ -60,6 +65,15 @@ impl LanePart {
         }
         let left = frame::record(rest).map_or(0, |(left, _)| left.len());
         &rest[..rest.len() - left]
+    }
+
+    /// Refuses to commit what was read from the window if the window was changed since.
+    pub fn check(&self, source: &Source) -> Result<()> {
+        let unchanged = self.stamp.is_some() && self.stamp == source.stamp(self.window.start.segment);
+        if unchanged || crc32fast::hash(self.window.bytes(source)) == self.sum {
+            return Ok(());
+        }
+        Err(changed(source, self.window.start))
     }
 
     /// Where a command of this part stands in the source.
@@ -138,12 +152,13 @@ pub fn partition<P: Placement>(
 ) -> Result<Vec<LanePart>> {
     let Surveyed { window, sum, .. } = surveyed;
     source.check(window.start.segment)?;
+    let stamp = source.stamp(window.start.segment);
     if crc32fast::hash(window.bytes(source)) != *sum {
         return Err(changed(source, window.start));
     }
     let lanes = rules.routing.lanes();
     let mut parts: Vec<LanePart> =
-        (0..lanes).map(|_| LanePart { window: *window, ops: Vec::new() }).collect();
+        (0..lanes).map(|_| LanePart { window: *window, sum: *sum, stamp, ops: Vec::new() }).collect();
     // Each lane selects a database only when it has something to do there.
     let mut selected = vec![window.db; lanes];
     walk(source, surveyed, rules, |step| {

@@ -43,6 +43,9 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
             return Ok(());
         }
         let found = targets::inspect(job)?;
+        if found.iter().all(|found| found.marker.is_none()) {
+            targets::refuse_full(job, &found)?;
+        }
         targets::require(job, &found, &survey)
     });
     Ok(Ended { output, error: checked.err() })

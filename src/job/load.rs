@@ -46,6 +46,8 @@ struct Load<'j> {
     times: Times,
     resumed_from: Option<Position>,
     survey: Option<Survey>,
+    /// Where the load ends.
+    end: Option<Position>,
 }
 
 /// Loads, and says how it went.
@@ -67,6 +69,7 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool) -> Ended {
         times: Times::default(),
         resumed_from: None,
         survey: None,
+        end: None,
     };
     let interval = Duration::from_millis(job.limits.progress_interval_ms);
     let progress =
@@ -102,7 +105,7 @@ impl Load<'_> {
             Start::Resume(load) | Start::Finish(load) => Some(load.clone()),
         };
         if known.is_none() {
-            refuse_full_targets(job, &found)?;
+            targets::refuse_full(job, &found)?;
         }
         let mut rules = self.rules(known.as_ref());
         let survey = self.look(&rules, known.as_ref())?;
@@ -140,6 +143,7 @@ impl Load<'_> {
         let begun = Instant::now();
         let end = known.map_or_else(|| self.source.end(), |load| load.end);
         let size = known.map_or_else(|| window_bytes(rules.routing.lanes()), |load| load.window_bytes);
+        self.end = Some(end);
         if end > self.source.end() || end.offset > self.source.bytes(end.segment).len() as u64 {
             return Err(changed_source(&self.source, "shorter"));
         }
@@ -153,6 +157,9 @@ impl Load<'_> {
         self.times.survey_s = begun.elapsed().as_secs_f64();
         if known.is_some_and(|load| load.sum != survey.sum || load.end != survey.end) {
             return Err(changed_source(&self.source, "different"));
+        }
+        if known.is_some() {
+            self.say_what_is_beyond(end);
         }
         refusal::check(self.job, &self.source, &survey)?;
         if let Some(tail) = DroppedTail::of(&survey, &self.source) {
@@ -249,15 +256,22 @@ impl Load<'_> {
         self.boards.iter().filter_map(|board| board.marker().map(|marker| marker.window)).min()
     }
 
-    fn say_complete(&self, load: &LoadId) {
+    fn say_complete(&mut self, load: &LoadId) {
+        self.end = Some(load.end);
         for lane in &self.counters.lanes {
             lane.set_state(LaneState::Done);
             lane.position_bytes.store(self.source.bytes_before(load.end), Ordering::Relaxed);
         }
-        let beyond = self.source.len().saturating_sub(self.source.bytes_before(load.end));
+        self.say_what_is_beyond(load.end);
+    }
+
+    /// The end of a load is fixed when it begins; what is appended later is not part of it.
+    fn say_what_is_beyond(&self, end: Position) {
+        let beyond = self.source.len().saturating_sub(self.source.bytes_before(end));
         if beyond > 0 {
             self.notices.warn(format!(
-                "the source has {beyond} bytes behind the end of the load; a completed load is never continued"
+                "the source has {beyond} bytes behind the end of the load, which was fixed when it began; \
+                 they are not loaded"
             ));
         }
     }
@@ -283,7 +297,9 @@ impl Load<'_> {
             source: self.job.source.display().to_string(),
             source_bytes: self.source.len(),
             applied_bytes: match outcome {
-                Outcome::Complete | Outcome::AlreadyComplete => self.source.len(),
+                Outcome::Complete | Outcome::AlreadyComplete => {
+                    self.end.map_or_else(|| self.source.len(), |end| self.source.bytes_before(end))
+                }
                 _ => self.counters.applied_bytes(),
             },
             resumed_from: self.resumed_from.map(|from| Place::of(&self.source, from)),
@@ -400,23 +416,6 @@ fn prepare(
     sink.create(found.marker.as_ref(), &marker, found.flush(flush))
         .map_err(|fault| inspect::fatal(&found.name, fault))?;
     Ok(marker)
-}
-
-fn refuse_full_targets(job: &Job, found: &[Found]) -> Result<()> {
-    for (lane, found) in found.iter().enumerate() {
-        if found.is_empty() || (job.flush_targets && found.live.is_some()) {
-            continue;
-        }
-        let remedy = match found.live {
-            Some(_) => "give empty targets, or delete all that is in them with --flush-targets",
-            None => "name a directory that is empty or not there yet",
-        };
-        return Err(Error::new(Kind::Target, "a target is not empty; nothing was written")
-            .shard(lane, &found.name)
-            .place("holds", found.holds.clone())
-            .remedy(remedy));
-    }
-    Ok(())
 }
 
 fn changed_source(source: &Source, how: &str) -> Error {

@@ -115,6 +115,24 @@ fn inspect_directory(directory: &Path) -> Result<Found> {
     Ok(Found { name: directory.display().to_string(), marker, holds, live: None })
 }
 
+/// Refuses targets that hold something, unless they are to be emptied.
+pub fn refuse_full(job: &Job, found: &[Found]) -> Result<()> {
+    for (lane, found) in found.iter().enumerate() {
+        if found.is_empty() || (job.flush_targets && found.live.is_some()) {
+            continue;
+        }
+        let remedy = match found.live {
+            Some(_) => "give empty targets, or delete all that is in them with --flush-targets",
+            None => "name a directory that is empty or not there yet",
+        };
+        return Err(Error::new(Kind::Target, "a target is not empty; nothing was written")
+            .shard(lane, &found.name)
+            .place("holds", found.holds.clone())
+            .remedy(remedy));
+    }
+    Ok(())
+}
+
 /// Refuses targets that lack what the surveyed source needs.
 pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
     for (set, found) in job.topology.sets.iter().zip(found) {

@@ -178,6 +178,7 @@ impl Sink for AofSink<'_> {
         let Some(data) = self.data.as_mut() else { return Err(Fault::Lost("not attached".into())) };
         let written = write_commands(data, self.source, self.rules, self.lane, (part, &batch), self.db);
         self.db = written.map_err(|error| self.failed(error))?.db;
+        part.check(self.source)?;
         self.marker = Some(new.clone());
         self.written += batch.bytes;
         let (commands, bytes) = (batch.commands, batch.bytes);

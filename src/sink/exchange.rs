@@ -1,6 +1,6 @@
 //! Reads and changes the marker of a live master outside of batches, always by compare and set.
 
-use redis::{Connection, RedisError, Value};
+use redis::{Cmd, Connection, RedisError, Value};
 
 use super::{Fault, control};
 use crate::error::{Error, Kind};
@@ -56,9 +56,9 @@ pub fn exchange(
     new: &Marker,
     name: &str,
 ) -> Result<(), Fault> {
-    let mut commands = redis::pipe();
-    commands.atomic().cmd("SET").arg(key).arg(new.to_string()).ignore();
-    compare_and(connection, key, Some(&old.to_string()), &commands, name)
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(new.to_string());
+    compare_and(connection, key, Some(&old.to_string()), &[set], name)
 }
 
 /// Creates the marker of a load that begins, in one transaction with emptying the target if asked to.
@@ -71,30 +71,37 @@ pub fn create(
     flush: Flush,
     name: &str,
 ) -> Result<(), Fault> {
-    let mut commands = redis::pipe();
-    commands.atomic();
+    let mut commands = Vec::new();
     if flush.keys {
-        commands.cmd("FLUSHALL").ignore();
+        commands.push(redis::cmd("FLUSHALL"));
     }
     if flush.functions {
-        commands.cmd("FUNCTION").arg("FLUSH").ignore();
+        let mut functions = redis::cmd("FUNCTION");
+        functions.arg("FLUSH");
+        commands.push(functions);
     }
-    commands.cmd("SET").arg(key).arg(new.to_string()).ignore();
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(new.to_string());
+    commands.push(set);
     compare_and(connection, key, found.map(Marker::to_string).as_deref(), &commands, name)
 }
 
 /// Deletes the marker, if it is `marker`.
 pub fn remove(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -> Result<(), Fault> {
-    let mut commands = redis::pipe();
-    commands.atomic().cmd("DEL").arg(key).ignore();
-    compare_and(connection, key, Some(&marker.to_string()), &commands, name)
+    let mut delete = redis::cmd("DEL");
+    delete.arg(key);
+    compare_and(connection, key, Some(&marker.to_string()), &[delete], name)
 }
 
+/// Runs `commands` in a transaction, if the marker is the expected one.
+///
+/// Step by step, and not through the crate's transactions: where MULTI is not permitted, these send
+/// the commands all the same, bare.
 fn compare_and(
     connection: &mut Connection,
     key: &[u8],
     expected: Option<&str>,
-    commands: &redis::Pipeline,
+    commands: &[Cmd],
     name: &str,
 ) -> Result<(), Fault> {
     let failed = |error: RedisError| control::fault(name, &error);
@@ -105,8 +112,19 @@ fn compare_and(
         redis::cmd("UNWATCH").query::<()>(connection).map_err(failed)?;
         return Err(moved());
     }
-    match commands.query::<Value>(connection).map_err(failed)? {
+    redis::cmd("MULTI").query::<()>(connection).map_err(failed)?;
+    for command in commands {
+        command.query::<Value>(connection).map_err(failed)?;
+    }
+    match redis::cmd("EXEC").query::<Value>(connection).map_err(failed)? {
         Value::Nil => Err(moved()),
         _ => Ok(()),
     }
+}
+
+/// Refuses a target whose user may not run the transactions that all depends on.
+pub fn require_transactions(connection: &mut Connection, key: &[u8]) -> Result<(), RedisError> {
+    redis::cmd("WATCH").arg(key).query::<()>(connection)?;
+    redis::cmd("MULTI").query::<()>(connection)?;
+    redis::cmd("EXEC").query::<()>(connection)
 }

@@ -44,6 +44,7 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
     let info: String = redis::cmd("INFO").arg("all").query(connection).map_err(failed)?;
     fit(&info, name)?;
     let marker = exchange::read(connection, marker_key, name).map_err(|fault| fatal(name, fault))?;
+    exchange::require_transactions(connection, marker_key).map_err(failed)?;
     let functions: Vec<Value> = redis::cmd("FUNCTION").arg("LIST").query(connection).map_err(failed)?;
     let databases = redis::cmd("CONFIG").arg("GET").arg("databases").query::<(String, u32)>(connection);
     Ok(Inspection {

@@ -221,6 +221,7 @@ impl<'s> ServerSink<'s> {
             })?;
             text.clear();
         }
+        part.check(self.source)?;
         encode::command(&mut text, &[b"EXEC".as_slice()]);
         wire.write_all(&text).and_then(|()| wire.flush()).map_err(lost)?;
         let before = written.before + usize::from(batch.swaps);

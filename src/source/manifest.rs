@@ -42,7 +42,9 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<Vec<String>> {
         }
     }
     if entries == 0 {
-        return Err(Error::new(Kind::Source, "the manifest names no files").file(path));
+        return Err(Error::new(Kind::Source, "the manifest names no files")
+            .file(path)
+            .remedy("repair the manifest; redis-server refuses it too"));
     }
     Ok(base.into_iter().chain(increments).collect())
 }

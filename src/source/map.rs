@@ -4,18 +4,27 @@
 //! the reader die of SIGBUS, and one that is overwritten makes it read other bytes than before. The
 //! first is answered by a handler that says so and exits with the code for "source"; a rerun resumes,
 //! since markers move only with their data. The second is found by checksum: the survey keeps one for
-//! each window, the load compares it before anything of the window is sent (`partition`). Between
-//! the two, [`Map::check`] sees a file that was replaced or cut before the pages are touched.
+//! each window, which the load compares when it partitions the window, and again before a batch is
+//! committed if the file was written to in between ([`Map::stamp`], as fine as the file system's
+//! clock). [`Map::check`] sees a file that was cut before the pages are touched.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::SystemTime;
 
 use memmap2::{Advice, Mmap};
 
 use crate::error::{Error, Kind, Result};
+
+/// See [`Map::stamp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    bytes: u64,
+    changed: SystemTime,
+}
 
 /// A read-only map of a whole file.
 #[derive(Debug)]
@@ -58,6 +67,12 @@ impl Map {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Length and time of the last change: another stamp means that the file was written to.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let metadata = self.file.metadata().ok()?;
+        Some(Stamp { bytes: metadata.len(), changed: metadata.modified().ok()? })
     }
 
     /// Refuses to go on if the file is now shorter than the map.

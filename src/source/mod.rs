@@ -7,7 +7,7 @@ pub mod window;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use map::Map;
+use map::{Map, Stamp};
 
 /// A place in the source, always at the end of a command: segment number and byte offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -93,6 +93,11 @@ impl Source {
     /// Refuses to go on if a segment's file was cut short since it was mapped.
     pub fn check(&self, segment: u32) -> Result<()> {
         self.segments.get(segment as usize).map_or(Ok(()), Map::check)
+    }
+
+    /// Tells whether a segment's file was written to, see [`Map::stamp`].
+    pub fn stamp(&self, segment: u32) -> Option<Stamp> {
+        self.segments.get(segment as usize).and_then(Map::stamp)
     }
 
     /// An error about a place in this source.

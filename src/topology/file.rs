@@ -76,7 +76,10 @@ pub fn parse(text: &str, path: &Path, environment: Environment<'_>) -> Result<To
     let root = DeTable::parse(text).map_err(|error| {
         // Only the message: the error's own Display shows the line, which may hold a password.
         let message = format!("the topology file is not TOML: {}", error.message());
-        document.locate(Error::new(Kind::Usage, message), error.span().unwrap_or_default())
+        let error_at = error.span().unwrap_or_default();
+        document
+            .locate(Error::new(Kind::Usage, message), error_at)
+            .remedy("mend the line; README.md shows a topology file")
     })?;
     let root = document.open("the topology file", ROOT_FIELDS, root.get_ref(), 0..0)?;
     if let Some(routing) = root.table("routing")? {

@@ -10,6 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::server::Server;
 use crate::support::wire;
 use redis::{Connection, Value};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,22 +26,42 @@ const SHARDS: usize = 3;
 const POLL_PAUSE: Duration = Duration::from_micros(300);
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A source of `rounds` rounds: counters, lists and strings that only grow, and whatever the generator makes.
+/// A source of `rounds` rounds: counters, lists and strings that only grow, and whatever the generator makes. The seed
+/// is printed.
 ///
 /// Every element is its number in the source, so that one that is missing, double or in the wrong place shows. Without
 /// FLUSHALL, which would hide all that went wrong before it.
 pub fn mixed(seed: u64, rounds: usize) -> Vec<u8> {
-    mixed_but(seed, rounds, &["FLUSHALL"])
+    mixed_but(seed, rounds, Near::Deadlines, &["FLUSHALL"])
 }
 
-/// The same for targets whose user may not run scripts.
+/// The same without deadlines that pass while a test runs: what is loaded stays as it is.
+pub fn mixed_steady(seed: u64, rounds: usize) -> Vec<u8> {
+    mixed_but(seed, rounds, Near::Nothing, &["FLUSHALL"])
+}
+
+/// The same for targets whose user may not run scripts, which functions count as.
 pub fn mixed_without_functions(seed: u64, rounds: usize) -> Vec<u8> {
-    println!("seed {seed}");
-    mixed_but(seed, rounds, &["FLUSHALL", "FUNCTION"])
+    mixed_but(seed, rounds, Near::Deadlines, &["FLUSHALL", "FUNCTION"])
 }
 
-fn mixed_but(seed: u64, rounds: usize, left_out: &[&str]) -> Vec<u8> {
-    let options = GeneratorOptions { big_values: false, near_deadlines: true, ..GeneratorOptions::default() };
+/// The same for servers that are restarted or replaced by a replica. Without BITFIELD: one that fails grows the string
+/// all the same, and 7.0.15 tells neither its append-only file nor its replicas.
+pub fn mixed_durable(seed: u64, rounds: usize) -> Vec<u8> {
+    mixed_but(seed, rounds, Near::Deadlines, &["FLUSHALL", "BITFIELD"])
+}
+
+/// What happens soon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Near {
+    Deadlines,
+    Nothing,
+}
+
+fn mixed_but(seed: u64, rounds: usize, near: Near, left_out: &[&str]) -> Vec<u8> {
+    println!("seed {seed}");
+    let near_deadlines = near == Near::Deadlines;
+    let options = GeneratorOptions { big_values: false, near_deadlines, ..GeneratorOptions::default() };
     let mut generator = Generator::new(seed, options);
     let mut out = Vec::new();
     for round in 0..rounds {
@@ -100,9 +121,8 @@ impl Drill {
         Self { scene, source, reference, len: bytes.len() as u64 }
     }
 
-    /// Of a mixed source, whose seed is printed.
+    /// Of a mixed source.
     pub fn mixed(seed: u64, rounds: usize) -> Self {
-        println!("seed {seed}");
         Self::of(&mixed(seed, rounds))
     }
 
@@ -319,6 +339,21 @@ pub fn wait_for_log(run: &mut Running, words: &str) {
         assert!(Instant::now() < deadline, "no {words:?} in the log: {}", run.stderr_so_far());
         thread::sleep(POLL_PAUSE);
     }
+}
+
+/// Stops a run where it is, until it is let go on: it cannot even be interrupted.
+pub fn freeze(run: &Running) {
+    signal(run, Signal::STOP);
+}
+
+/// The opposite of [`freeze`].
+pub fn thaw(run: &Running) {
+    signal(run, Signal::CONT);
+}
+
+fn signal(run: &Running, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(run.pid()).expect("a process id fits")).expect("it is not 0");
+    kill_process(pid, signal).expect("our child can be signalled");
 }
 
 /// A number of INFO, such as `errorstat_OOM:count=3`; 0 when there is none.

@@ -196,6 +196,27 @@ fn killed_while_loading_into_masters_and_a_directory() {
     }
 }
 
+/// What a run leaves that is killed while it makes the directories: some are there, and there is nothing in them.
+#[test]
+fn killed_while_making_directories() {
+    let drill = Drill::mixed(drill::seed(6), ROUNDS / 10);
+    for (out, made) in ["one", "two", "three"].iter().zip([0, 1, 2]) {
+        let out = drill.dir().join(out);
+        let dirs: Vec<PathBuf> = (0..SHARDS).map(|shard| out.join(format!("shard-{shard}"))).collect();
+        fs::create_dir_all(dirs[0].join("appendonlydir")).expect("a directory");
+        if made > 0 {
+            fs::write(dirs[0].join("appendonlydir/appendonly.aof.1.incr.aof"), "").expect("a file");
+        }
+        if made > 1 {
+            fs::write(dirs[0].join("redcluster-load.marker.new"), "redcluster-load/1 phase=pre")
+                .expect("a file");
+        }
+        drill.loader().args(&["--shards", "3", "--output"]).arg(&out).run_ok();
+        drill.assert_loaded(&scene::started(dirs));
+        fs::remove_file(drill.checkpoint()).expect("a checkpoint");
+    }
+}
+
 fn data_bytes(shard: &Path) -> u64 {
     fs::metadata(shard.join("appendonlydir/appendonly.aof.1.incr.aof")).map_or(0, |data| data.len())
 }

@@ -5,7 +5,7 @@
 //! The guard: the marker is replicated with its batch, so the new master's marker says what the new master holds, and the
 //! lane goes back to it, however far that is.
 
-use crate::drill::{self, Drill, Mark, Targets, mark};
+use crate::drill::{self, Drill, Mark, Targets, mark, mixed_durable};
 use crate::support::loader::{Loader, Running};
 use crate::support::proxy::Proxy;
 use crate::support::server::Server;
@@ -23,7 +23,7 @@ struct Sets {
 
 impl Sets {
     fn new(seed: u64) -> Self {
-        let drill = Drill::mixed(seed, ROUNDS);
+        let drill = Drill::of(&mixed_durable(seed, ROUNDS));
         let start = |_| Server::start(&[("repl-diskless-sync-delay", "0")]);
         let targets = Targets::behind((0..3).map(start).collect());
         let link = Proxy::start(targets.masters[0].addr());
@@ -37,7 +37,8 @@ impl Sets {
 
     fn loader(&self) -> Loader {
         let [first, rest @ ..] = &self.targets.addrs()[..] else { panic!("there are three") };
-        let mut text = format!("[[replica_set]]\nmaster = \"{first}\"\nreplicas = [\"{}\"]\n", self.replica.addr());
+        let mut text =
+            format!("[[replica_set]]\nmaster = \"{first}\"\nreplicas = [\"{}\"]\n", self.replica.addr());
         for addr in rest {
             text += &format!("[[replica_set]]\nmaster = \"{addr}\"\n");
         }
@@ -129,7 +130,9 @@ fn the_loader_is_killed_around_a_failover() {
     run.kill9();
     let from = sets.fail_over();
     let mut run = sets.loader().spawn();
-    run.wait_until("progress", || mark(&sets.replica).is_some_and(|mark| Some(mark.at) > from.as_ref().map(|from| from.at)));
+    run.wait_until("progress", || {
+        mark(&sets.replica).is_some_and(|mark| Some(mark.at) > from.as_ref().map(|from| from.at))
+    });
     run.kill9();
     sets.targets.fast();
     sets.loader().run_ok();

@@ -101,7 +101,8 @@ fn accept(listener: &TcpListener, upstream: &str, shared: &Arc<Mutex<State>>) {
             thread::sleep(POLL_PAUSE);
         }
         let (Ok(client), Ok(server)) = (client, TcpStream::connect(upstream)) else { continue };
-        let (down_client, down_server) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+        let (down_client, down_server) =
+            (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
         let (up, down) = (Arc::clone(shared), Arc::clone(shared));
         thread::spawn(move || carry_up(client, server, &up));
         thread::spawn(move || carry_down(down_server, down_client, &down));

@@ -7,7 +7,7 @@
 //! The guard: the marker in the master decides; and a master that comes back has to rewrite its file first.
 
 use super::ROUNDS;
-use crate::drill::{self, Drill, Targets};
+use crate::drill::{self, Drill, Targets, mixed_durable};
 use crate::support::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -28,7 +28,7 @@ enum Tail {
 
 fn die_and_come_back(seed: u64, tail: Tail) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let drill = Drill::mixed(seed, ROUNDS);
+    let drill = Drill::of(&mixed_durable(seed, ROUNDS));
     let mut targets = Targets::behind((0..3).map(|_| Server::start(&PERSISTENT)).collect());
     targets.slow();
     let mut run = drill.load(&targets).spawn();
@@ -82,7 +82,7 @@ fn killed_masters_come_back_with_a_torn_file() {
 /// The smallest case: the file ends in a transaction that lacks its end, and the server is started three times.
 #[test]
 fn an_open_transaction_at_the_end_of_the_file_swallows_nothing() {
-    let drill = Drill::mixed(drill::seed(24), ROUNDS);
+    let drill = Drill::of(&mixed_durable(drill::seed(24), ROUNDS));
     let mut targets = Targets::behind((0..3).map(|_| Server::start(&PERSISTENT)).collect());
     targets.slow();
     let mut run = drill.load(&targets).spawn();
@@ -104,7 +104,7 @@ fn an_open_transaction_at_the_end_of_the_file_swallows_nothing() {
 /// The master is away for longer than the loader waits between two tries, and is still loading when it is back.
 #[test]
 fn a_master_that_is_still_loading_is_waited_for() {
-    let drill = Drill::mixed(drill::seed(25), ROUNDS);
+    let drill = Drill::of(&mixed_durable(drill::seed(25), ROUNDS));
     let mut targets = Targets::behind((0..3).map(|_| Server::start(&PERSISTENT)).collect());
     targets.slow();
     let mut run = drill.load(&targets).spawn();

@@ -33,7 +33,10 @@ fn cut_again_and_again(seed: u64, mut cut: impl FnMut(&Proxy, &mut StdRng)) {
         for (lane, proxy) in targets.proxies.iter().enumerate() {
             let connections = proxy.connections();
             // The first connections belong to the look at the targets before anything is written.
-            if connections > seen[lane] + 1 && mark(&targets.masters[lane]).is_some() && cuts[lane] < CUTS_PER_LANE {
+            if connections > seen[lane] + 1
+                && mark(&targets.masters[lane]).is_some()
+                && cuts[lane] < CUTS_PER_LANE
+            {
                 cut(proxy, &mut rng);
                 (cuts[lane], seen[lane]) = (cuts[lane] + 1, connections);
             }
@@ -129,7 +132,11 @@ fn without(commands: &[&str], drill: &Drill, targets: &Targets) -> Loader {
         let rules = [&["ACL", "SETUSER", "loader", "on", ">secret", "~*", "&*", "+@all"], commands].concat();
         master.cmd(&rules).expect("ACL SETUSER");
     }
-    let sets = targets.addrs().iter().map(|addr| format!("[[replica_set]]\nmaster = \"{addr}\"\n")).collect::<String>();
+    let sets = targets
+        .addrs()
+        .iter()
+        .map(|addr| format!("[[replica_set]]\nmaster = \"{addr}\"\n"))
+        .collect::<String>();
     few_in_flight(drill).topology(&format!("{USER}{sets}")).env("LOADER_PASSWORD", "secret")
 }
 

@@ -87,7 +87,8 @@ fn a_slow_script_keeps_a_master_busy() {
     drill.wait_for(&mut run, master, 0.2);
     set(master, "busy-reply-threshold", "1");
     let mut conn = master.conn();
-    let script = thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut conn));
+    let script =
+        thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut conn));
     drill::wait_for_log(&mut run, &format!("{addr} answered: BUSY"));
     master.cmd(&["SCRIPT", "KILL"]).expect("SCRIPT KILL");
     script.join().expect("no panic").expect_err("the script was killed");

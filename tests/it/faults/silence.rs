@@ -39,7 +39,8 @@ fn a_master_is_stopped_for_a_while() {
 /// Writes wait, reads are answered.
 #[test]
 fn a_master_pauses_writes_for_a_while() {
-    let pause = |master: &Server| drop(master.cmd(&["CLIENT", "PAUSE", "100000", "WRITE"]).expect("CLIENT PAUSE"));
+    let pause =
+        |master: &Server| drop(master.cmd(&["CLIENT", "PAUSE", "100000", "WRITE"]).expect("CLIENT PAUSE"));
     let go_on = |master: &Server| drop(master.cmd(&["CLIENT", "UNPAUSE"]).expect("CLIENT UNPAUSE"));
     silent(drill::seed(72), pause, go_on);
 }

@@ -3,7 +3,7 @@
 //! The bug: an interrupted load that reports success, cannot be resumed, or does not stop.
 
 use super::ROUNDS;
-use crate::drill::{self, Drill, Targets, mark};
+use crate::drill::{self, Drill, Targets, mark, mixed_durable};
 use crate::support::loader::Running;
 use crate::support::server::Server;
 use std::fs;
@@ -37,7 +37,10 @@ fn stops_in_good_order(seed: u64, signal: impl Fn(&Running)) {
         assert!(marks.iter().flatten().all(|mark| mark.phase == "loading"), "{marks:?}");
         // What was under way is applied and written down.
         let checkpoint = fs::read_to_string(drill.checkpoint()).expect("a checkpoint");
-        assert!(marks.iter().flatten().all(|mark| checkpoint.contains(&mark.text)), "{marks:?}\n{checkpoint}");
+        assert!(
+            marks.iter().flatten().all(|mark| checkpoint.contains(&mark.text)),
+            "{marks:?}\n{checkpoint}"
+        );
     }
     resume(&drill, &targets);
 }
@@ -88,7 +91,7 @@ fn sigterm_stops_a_loader_that_waits_for_a_master() {
 #[test]
 fn a_master_that_stays_away_ends_the_run() {
     for patience in ["0", "1"] {
-        let drill = Drill::mixed(drill::seed(105), ROUNDS);
+        let drill = Drill::of(&mixed_durable(drill::seed(105), ROUNDS));
         let mut targets = Targets::behind((0..3).map(|_| Server::start(&[("appendonly", "yes")])).collect());
         targets.slow();
         let loader = drill.load(&targets).args(&["--retry-for-s", patience]);

@@ -1,0 +1,181 @@
+//! Every way in which the checkpoint file can differ from the markers. The markers are the truth.
+
+use super::{ROUNDS, assert_refused_and_resumes_once, assert_resumes, complete, contents, stopped};
+use crate::drill::{self, Drill, Targets, mark, mixed_durable};
+use crate::scene::{Scene, assert_refused, assert_untouched, servers};
+use crate::support::server::Server;
+use std::fs;
+
+#[test]
+fn lost() {
+    let (drill, targets) = stopped(201);
+    fs::remove_file(drill.checkpoint()).expect("a checkpoint");
+    assert_resumes(&drill, &targets);
+}
+
+#[test]
+fn older_than_the_markers() {
+    let (drill, targets) = stopped(202);
+    let old = fs::read(drill.checkpoint()).expect("a checkpoint");
+    drill.interrupt_at(&drill.load(&targets), &targets, 0.6);
+    fs::write(drill.checkpoint(), old).expect("it can be written");
+    assert_resumes(&drill, &targets);
+}
+
+/// A master that has lost its last seconds, as one without appendfsync always may.
+#[test]
+fn newer_than_the_markers() {
+    let drill = Drill::of(&mixed_durable(drill::seed(203), ROUNDS));
+    let mut targets = Targets::behind((0..3).map(|_| Server::start(&[])).collect());
+    drill.interrupt_at(&drill.load(&targets), &targets, 0.2);
+    let old = mark(&targets.masters[0]).expect("a marker");
+    // It starts again from this.
+    targets.masters[0].cmd(&["SAVE"]).expect("SAVE");
+    drill.interrupt_at(&drill.load(&targets), &targets, 0.6);
+    assert!(mark(&targets.masters[0]).expect("a marker").at > old.at);
+    targets.masters[0].restart();
+    assert_eq!(mark(&targets.masters[0]).expect("a marker").at, old.at);
+    assert_resumes(&drill, &targets);
+}
+
+/// A master that has lost everything begins again; the others go on.
+#[test]
+fn of_a_master_that_is_empty_now() {
+    let (drill, mut targets) = stopped(204);
+    targets.masters[1].restart();
+    assert_eq!(mark(&targets.masters[1]), None);
+    assert_resumes(&drill, &targets);
+}
+
+#[test]
+fn of_another_load_that_is_under_way() {
+    let theirs = stopped(205);
+    let other = Drill::mixed(drill::seed(206), ROUNDS);
+    let run = || {
+        fs::copy(theirs.0.checkpoint(), other.checkpoint()).expect("a checkpoint");
+        other.load(&theirs.1).run()
+    };
+    assert_refused_and_resumes_once(&theirs, run, (6, &[]), || {});
+}
+
+/// Another dump took the place of one that was loaded, say.
+#[test]
+fn of_another_source_with_empty_targets() {
+    for (drill, targets) in [stopped(207), complete(208)] {
+        let other = Drill::mixed(drill::seed(209), ROUNDS);
+        fs::copy(drill.checkpoint(), other.checkpoint()).expect("a checkpoint");
+        let fresh = servers(3);
+        let output = other.loader().servers(&fresh).run();
+        assert_refused(&output, 6, &["another source", "dump.aof.checkpoint", "--restart"]);
+        assert_untouched(&fresh);
+        other.loader().servers(&fresh).arg("--restart").run_ok();
+        other.assert_loaded(&fresh);
+        drop(targets);
+    }
+}
+
+#[test]
+fn of_fewer_or_more_sets() {
+    let load = stopped(210);
+    let (drill, targets) = &load;
+    let run = || drill.loader().masters(&targets.addrs()[..2]).run();
+    assert_refused_and_resumes_once(&load, run, (6, &["3 sets", "2 sets"]), || {});
+    // Without markers the checkpoint still tells.
+    let (drill, _targets) = stopped(211);
+    let fresh = servers(4);
+    let output = drill.loader().servers(&fresh).run();
+    assert_refused(&output, 6, &["3 sets", "4 sets"]);
+    assert_untouched(&fresh);
+}
+
+#[test]
+fn of_sets_in_another_order() {
+    let load = stopped(212);
+    let (drill, targets) = &load;
+    let [first, second, third] = &targets.addrs()[..] else { panic!("there are three") };
+    let run = || drill.loader().masters(&[second, first, third]).run();
+    assert_refused_and_resumes_once(&load, run, (6, &["order"]), || {});
+}
+
+/// Half of the old targets, half others.
+#[test]
+fn of_other_targets() {
+    let load = stopped(213);
+    let (drill, targets) = &load;
+    let stranger = Server::start(&[]);
+    stranger.cmd(&["SET", "theirs", "1"]).expect("SET");
+    let addrs = targets.addrs();
+    let run = || drill.loader().masters(&[&addrs[0], &addrs[1], &stranger.addr()]).run();
+    assert_refused_and_resumes_once(&load, run, (6, &["no marker", &stranger.addr()]), || {});
+}
+
+#[test]
+fn of_a_newer_version() {
+    let load = stopped(214);
+    let path = load.0.checkpoint();
+    let text = fs::read_to_string(&path).expect("a checkpoint");
+    let newer = text.replace("\"version\": 1", "\"version\": 2");
+    assert_ne!(text, newer);
+    let run = || {
+        fs::write(&path, newer).expect("it can be written");
+        load.0.load(&load.1).run()
+    };
+    assert_refused_and_resumes_once(&load, run, (6, &["version", "--restart"]), || {
+        fs::write(&path, &text).expect("it can be written");
+    });
+}
+
+#[test]
+fn truncated_or_not_a_checkpoint_at_all() {
+    let (drill, targets) = stopped(215);
+    let whole = fs::read(drill.checkpoint()).expect("a checkpoint");
+    for bytes in [&whole[..whole.len() / 2], b"", b"hello", b"{}", b"\xff\xfe\0"] {
+        fs::write(drill.checkpoint(), bytes).expect("it can be written");
+        targets.slow();
+        let mut run = drill.load(&targets).spawn();
+        drill::wait_for_log(&mut run, "dump.aof.checkpoint cannot be read");
+        run.sigterm();
+        let output = run.finish();
+        targets.fast();
+        assert_eq!(output.code, Some(9), "{output}");
+    }
+    fs::write(drill.checkpoint(), &whole[..10]).expect("it can be written");
+    assert_resumes(&drill, &targets);
+}
+
+/// It is there and cannot be read: what it says cannot be passed over as if it were not there.
+#[test]
+fn unreadable() {
+    let load = stopped(216);
+    let path = load.0.checkpoint();
+    let run = || {
+        fs::remove_file(&path).expect("a checkpoint");
+        fs::create_dir(&path).expect("a directory in its place");
+        load.0.load(&load.1).run()
+    };
+    assert_refused_and_resumes_once(&load, run, (6, &["cannot read the checkpoint", "--checkpoint"]), || {
+        fs::remove_dir(&path).expect("the directory");
+    });
+}
+
+/// Without it nothing tells that the keys are this load's own.
+#[test]
+fn lost_after_the_end() {
+    let (drill, targets) = complete(217);
+    let before = contents(&targets.masters);
+    fs::remove_file(drill.checkpoint()).expect("a checkpoint");
+    assert_refused(&drill.load(&targets).run(), 5, &["not empty", "--flush-targets"]);
+    assert!(contents(&targets.masters) == before);
+}
+
+/// A checkpoint of its own for each topology, as the message advises.
+#[test]
+fn named_on_the_command_line() {
+    let scene = Scene::new();
+    let (drill, targets) = stopped(218);
+    fs::rename(drill.checkpoint(), scene.dir().join("elsewhere")).expect("a checkpoint");
+    let output = drill.load(&targets).arg("--checkpoint").arg(scene.dir().join("elsewhere")).run_ok();
+    assert!(output.stderr.contains("resuming at"), "{output}");
+    drill.assert_loaded(&targets.masters);
+    assert!(!drill.checkpoint().exists());
+}
