@@ -90,7 +90,8 @@ fn push_counter(out: &mut Vec<u8>, nth: usize) {
     aof::push_words(out, &line);
 }
 
-/// Plain keys, half of them with a deadline: `past` ones in the past, so that they are gone in the end.
+/// Plain keys, half of them with a deadline: `past` ones in the past, so that they are gone in the end. Each is touched
+/// again afterwards, so that none of the deadlines may be set as it is.
 pub fn sessions(count: usize, past: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for nth in 0..count {
@@ -99,6 +100,9 @@ pub fn sessions(count: usize, past: usize) -> Vec<u8> {
             let at = if nth < past { 1_500_000_000_000 + nth } else { 4_000_000_000_000 + nth };
             aof::push_words(&mut out, &format!("PEXPIREAT s:{nth} {at}"));
         }
+    }
+    for nth in 0..count {
+        aof::push_words(&mut out, &format!("APPEND s:{nth} more"));
     }
     out
 }

@@ -120,6 +120,61 @@ fn killed_while_loading_into_masters_again() {
     kill_and_rerun(drill::seed(2), 12).assert_telling(20);
 }
 
+/// The masters read nothing for a moment, so the loader fills their sockets until it is stuck in the middle of a batch, and
+/// is killed there: they find its last batch cut at any byte.
+#[test]
+fn killed_in_the_middle_of_a_write() {
+    const KILLS: usize = 3;
+    let mut rng = StdRng::seed_from_u64(drill::seed(7));
+    let drill = Drill::mixed(drill::seed(7), ROUNDS * 2 / 3);
+    let masters = scene::servers(SHARDS);
+    // Small batches make many bytes out of few commands.
+    let limits = ["-v", "--batch-commands", "2", "--in-flight-bytes", "64MiB"];
+    let loader = Loader::new(drill.dir()).arg(drill.source()).args(&limits).servers(&masters);
+    let mut stuck = 0;
+    for kill in 0..KILLS {
+        let mut run = loader.spawn();
+        let (at, more) = (&masters[kill % SHARDS], rng.random_range(0..200));
+        let before = drill::mark(at).map_or(0, |mark| mark.at.2);
+        run.wait_until("some batches", || {
+            drill::mark(at).is_some_and(|mark| mark.phase == "loading" && mark.at.2 > before + more)
+        });
+        masters.iter().for_each(Server::pause);
+        stuck += usize::from(is_stuck(&masters));
+        run.kill9();
+        masters.iter().for_each(Server::resume);
+    }
+    loader.run_ok();
+    drill.assert_loaded(&masters);
+    assert!(2 * stuck >= KILLS, "the loader had written everything in {} of {KILLS} cases", KILLS - stuck);
+}
+
+/// Whether all connections to these end up with bytes that they cannot get rid of.
+fn is_stuck(masters: &[Server]) -> bool {
+    const SAME_MIN: usize = 50;
+    let waiting = || -> Vec<u64> { masters.iter().map(|master| unsent_bytes(master.port())).collect() };
+    let (mut same, mut before) = (0, waiting());
+    drill::eventually("standstill", || {
+        let now = waiting();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        same >= SAME_MIN
+    });
+    before.iter().all(|bytes| *bytes > 0)
+}
+
+/// What the kernel keeps of connections to this port because the other side takes no more.
+fn unsent_bytes(port: u16) -> u64 {
+    let remote = format!("0100007F:{port:04X}");
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc shows connections");
+    let queued = |line: &str| -> Option<u64> {
+        let mut words = line.split_whitespace().skip(2);
+        (words.next()? == remote).then_some(())?;
+        u64::from_str_radix(words.nth(1)?.split_once(':')?.0, 16).ok()
+    };
+    table.lines().filter_map(queued).sum()
+}
+
 /// The moment of each kill is a byte count of one shard's data file; markers of directories move seldom.
 #[test]
 fn killed_while_writing_directories() {

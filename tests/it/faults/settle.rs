@@ -25,37 +25,51 @@ fn phase(server: &Server) -> Option<String> {
     mark(server).map(|mark| mark.phase)
 }
 
+/// Deadlines that were looked at on this server, whoever did.
+fn looked_at(server: &Server) -> u64 {
+    stat(server, "cmdstat_pexpiretime", "calls")
+}
+
 fn load(drill: &Drill, targets: &Targets) -> Loader {
     drill.loader().masters(&targets.addrs())
 }
 
+/// Kills one load again and again until it is done all the same; returns how many kills came in settling.
+fn kill_until_done(drill: &Drill, targets: &Targets, rng: &mut StdRng) -> usize {
+    let mut in_settling = 0;
+    let output = loop {
+        let master = &targets.masters[rng.random_range(0..3)];
+        // Each step of settling takes one round trip.
+        targets.delay(5);
+        let mut run = load(drill, targets).spawn();
+        let ended = drill::or_end(&mut run, || phase(master).as_deref() == Some("settling"));
+        let (before, more) = (looked_at(master), rng.random_range(1..2_500));
+        let ended = ended.or_else(|| drill::or_end(&mut run, || looked_at(master) >= before + more));
+        if let Some(output) = ended {
+            break output;
+        }
+        run.kill9();
+        in_settling += usize::from(phase(master).as_deref() == Some("settling"));
+    };
+    assert_eq!(output.code, Some(0), "{output}");
+    targets.fast();
+    drill.assert_loaded(&targets.masters);
+    in_settling
+}
+
 #[test]
 fn killed_while_deadlines_are_put_right() {
-    const KILLS: usize = 10;
+    const LOADS: usize = 4;
     let seed = drill::seed(91);
     let mut rng = StdRng::seed_from_u64(seed);
     let (drill, targets) = drill();
     println!("seed {seed}");
     let mut in_settling = 0;
-    for kill in 0..KILLS {
-        let master = &targets.masters[kill % 3];
-        targets.slow();
-        let mut run = load(&drill, &targets).spawn();
-        let (scans, more) = (stat(master, "cmdstat_scan", "calls"), rng.random_range(1..7));
-        run.wait_until("deadlines to be put right", || stat(master, "cmdstat_scan", "calls") >= scans + more);
-        run.kill9();
-        in_settling += usize::from(phase(master).as_deref() == Some("settling"));
-        if kill % 3 == 2 {
-            targets.fast();
-            load(&drill, &targets).run_ok();
-            drill.assert_loaded(&targets.masters);
-            drill.reset(&targets.masters);
-        }
+    for _ in 0..LOADS {
+        in_settling += kill_until_done(&drill, &targets, &mut rng);
+        drill.reset(&targets.masters);
     }
-    assert!(2 * in_settling >= KILLS, "only {in_settling} of {KILLS} kills came in settling");
-    targets.fast();
-    load(&drill, &targets).run_ok();
-    drill.assert_loaded(&targets.masters);
+    assert!(in_settling >= LOADS, "only {in_settling} kills came in settling");
 }
 
 /// The first marker is gone, the last one is not.
@@ -106,9 +120,9 @@ fn killed_after_the_last_marker_is_removed() {
 #[test]
 fn interrupted_while_deadlines_are_put_right() {
     let (drill, targets) = drill();
-    targets.slow();
+    targets.delay(10);
     let mut run = load(&drill, &targets).spawn();
-    run.wait_until("deadlines to be put right", || stat(&targets.masters[1], "cmdstat_scan", "calls") >= 2);
+    run.wait_until("deadlines to be put right", || looked_at(&targets.masters[1]) > 0);
     run.sigterm();
     let output = run.finish();
     assert_eq!(output.code, Some(9), "{output}");
