@@ -287,7 +287,7 @@ impl<P: Placement> Rules<P> {
         let compares =
             |option: &&[u8]| option.eq_ignore_ascii_case(b"GT") || option.eq_ignore_ascii_case(b"LT");
         let compared =
-            matches!(spec.rewrite, Rewrite::Expire { .. }) && arguments.iter().skip(3).any(|o| compares(o));
+            matches!(spec.rewrite, Rewrite::Expire { .. }) && arguments.iter().skip(3).any(compares);
         !compared && touches.is_last(command.db, crc32fast::hash(command.first()), command.ordinal)
     }
 
