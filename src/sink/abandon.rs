@@ -20,12 +20,30 @@ pub fn server(
     name: &str,
     stop: &Stop,
 ) -> Result<(), Fault> {
-    let settling = Marker { run: marker.run + 1, owner: 0, ..marker.in_phase(Phase::Settling) };
-    exchange::exchange(connection, key, marker, &settling, name)?;
+    let settling = seize(connection, key, marker, name)?;
     if marker.load.shift_ms > 0 {
         settle::unshift(connection, name, (marker.load.shift_ms, &Shifted::Anywhere), stop, &|_, _| {})?;
     }
     exchange::remove(connection, key, &settling, name)
+}
+
+/// Puts a marker in place that stops any loader which still runs; that one may move its own meanwhile.
+fn seize(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -> Result<Marker, Fault> {
+    const TRIES_MAX: usize = 1000;
+    let mut found = marker.clone();
+    for _ in 0..TRIES_MAX {
+        let settling = Marker { run: found.run + 1, owner: 0, ..found.in_phase(Phase::Settling) };
+        match exchange::exchange(connection, key, &found, &settling, name) {
+            Ok(()) => return Ok(settling),
+            Err(Fault::Marker(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+        match exchange::read(connection, key, name)? {
+            Some(moved) => found = moved,
+            None => break,
+        }
+    }
+    Err(Fault::Marker(format!("the marker of {name} is moved by a loader that is still at work")))
 }
 
 /// Removes the files of an append-only file that was never finished; no server could start from them.

@@ -74,23 +74,24 @@ impl<'s> AofSink<'s> {
         self.directory.join(APPEND_DIRECTORY).join(INCR_FILE)
     }
 
-    /// Makes the directory and a marker in it; what an unfinished load has left there is dropped.
+    /// Makes the directory and a marker in it; what an unfinished load has left there is dropped. The
+    /// marker comes first, so that whatever follows it is known for this load's own.
     fn make(&mut self, marker: &Marker) -> Result<(), Fault> {
         let failed = |error| self.failed(error);
-        fs::create_dir_all(self.directory.join(APPEND_DIRECTORY)).map_err(failed)?;
-        let data = self.open_data()?;
-        let manifest = fs::remove_file(self.directory.join(APPEND_DIRECTORY).join(MANIFEST_FILE));
-        manifest
-            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .map_err(failed)?;
-        data.set_len(0).and_then(|()| data.sync_all()).map_err(failed)?;
-        durable::sync_directory(&self.directory.join(APPEND_DIRECTORY)).map_err(failed)?;
+        fs::create_dir_all(&self.directory).map_err(failed)?;
+        match fs::remove_file(self.directory.join(APPEND_DIRECTORY).join(MANIFEST_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         durable::replace(&self.directory.join(MARKER_FILE), &marker_text(marker, 0)).map_err(failed)
     }
 
     fn open_data(&self) -> Result<File, Fault> {
+        let failed = |error| self.failed(error);
+        fs::create_dir_all(self.directory.join(APPEND_DIRECTORY)).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.data_path());
-        let file = file.map_err(|error| self.failed(error))?;
+        let file = file.map_err(failed)?;
+        durable::sync_directory(&self.directory.join(APPEND_DIRECTORY)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Fault::Fatal(
@@ -98,7 +99,7 @@ impl<'s> AofSink<'s> {
                     .file(&self.directory)
                     .remedy("wait until it has ended, or stop it"),
             )),
-            Err(TryLockError::Error(error)) => Err(self.failed(error)),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 
@@ -236,13 +237,27 @@ fn marker_text(marker: &Marker, length: u64) -> String {
     format!("{marker}\ndata-bytes={length}\n")
 }
 
-/// Whether a directory is missing or holds nothing.
+/// Whether a directory is missing or holds nothing of worth: at most a marker file that was never put in
+/// place, and a data file without a byte.
 pub fn is_vacant(directory: &Path) -> io::Result<bool> {
-    match fs::read_dir(directory) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let nothing = match path.file_name().and_then(|name| name.to_str()) {
+            Some(APPEND_DIRECTORY) => path.is_dir() && is_vacant(&path)?,
+            Some(INCR_FILE) => path.metadata()?.len() == 0,
+            Some(name) => name == format!("{MARKER_FILE}.new"),
+            None => false,
+        };
+        if !nothing {
+            return Ok(false);
+        }
     }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -126,5 +126,5 @@ fn compare_and(
 pub fn require_transactions(connection: &mut Connection, key: &[u8]) -> Result<(), RedisError> {
     redis::cmd("WATCH").arg(key).query::<()>(connection)?;
     redis::cmd("MULTI").query::<()>(connection)?;
-    redis::cmd("EXEC").query::<()>(connection)
+    redis::cmd("DISCARD").query::<()>(connection)
 }

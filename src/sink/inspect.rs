@@ -45,7 +45,11 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
     fit(&info, name)?;
     let marker = exchange::read(connection, marker_key, name).map_err(|fault| fatal(name, fault))?;
     exchange::require_transactions(connection, marker_key).map_err(failed)?;
-    let functions: Vec<Value> = redis::cmd("FUNCTION").arg("LIST").query(connection).map_err(failed)?;
+    let functions = match redis::cmd("FUNCTION").arg("LIST").query::<Vec<Value>>(connection) {
+        // A user who may not see them cannot load any either.
+        Err(error) if error.code() == Some("NOPERM") => Vec::new(),
+        other => other.map_err(failed)?,
+    };
     let databases = redis::cmd("CONFIG").arg("GET").arg("databases").query::<(String, u32)>(connection);
     Ok(Inspection {
         run_id: info_field(&info, "run_id").unwrap_or_default().to_owned(),
@@ -161,6 +165,7 @@ pub fn fatal(name: &str, fault: Fault) -> Error {
         .remedy(
             "make the target reachable, as a master that takes writes, and check its address and password",
         ),
+        Fault::Refused(inner) => fatal(name, *inner),
         Fault::Diverged(divergence) => {
             Error::new(Kind::Target, "a target cannot be used").place("answer", divergence.text.clone())
         }

@@ -33,6 +33,9 @@ pub enum Fault {
     Wait(String),
     /// The marker is not where this loader left it: somebody else moved it, or something was lost.
     Marker(String),
+    /// The batch that was due next was refused as a whole, for this reason: the marker must not move
+    /// past it, whatever came of the batches behind it.
+    Refused(Box<Fault>),
     /// A command was answered as no loading server would answer it. It was not rolled back.
     Diverged(Divergence),
     /// No use in trying again.
@@ -48,8 +51,6 @@ impl From<Error> for Fault {
 /// A command with the error that it was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The part of a window that the command belongs to.
-    pub window: crate::source::window::Window,
     /// Its place in the source.
     pub at: crate::source::Position,
     /// Its name, escaped.

@@ -57,6 +57,8 @@ pub(super) struct Pending {
     sent: Vec<Sent>,
     next: Next,
     guard_holds: bool,
+    /// Whether WATCH, MULTI or a command to be queued was refused.
+    bare: bool,
     /// The first error before EXEC.
     refused: Option<Vec<u8>>,
     /// Commands of the transaction, so also elements of EXEC's reply.
@@ -83,6 +85,7 @@ impl Pending {
             elements: queued.total,
             next: if guarded { Next::Watch } else { Next::Multi },
             guard_holds: true,
+            bare: false,
             refused: None,
             ignored: Vec::new(),
             diverged: None,
@@ -133,7 +136,9 @@ impl Pending {
                 };
                 return Err(Fault::Marker(format!("the marker of {name} {why}")));
             }
-            (Next::Exec, Token::Error(text)) => return Err(self.aborted(&text, name)),
+            (Next::Exec, Token::Error(text)) => {
+                return Err(Fault::Refused(Box::new(self.aborted(&text, name))));
+            }
             (_, token) => self.before_exec(token),
         }
         Ok(())
@@ -143,11 +148,14 @@ impl Pending {
     fn before_exec(&mut self, token: Token) {
         if let Token::Error(text) = &token {
             self.refused.get_or_insert_with(|| text.clone());
+            self.bare |= self.next != Next::Guard;
         }
         self.next = match self.next {
             Next::Watch => Next::Guard,
             Next::Guard => {
-                self.guard_holds = token == Token::Integer(1);
+                // A guard that could not be carried out says nothing. But the batches before this one
+                // were applied, or it would not be looked at, so the marker is as it should be.
+                self.guard_holds = matches!(token, Token::Integer(1) | Token::Error(_));
                 Next::Multi
             }
             Next::Multi => queued_left(self.elements),
@@ -182,7 +190,7 @@ impl Pending {
             }
             _ => (self.part.window.start, "SELECT or SET of the marker".to_owned(), String::new()),
         };
-        let answered = Answered { window: self.part.window, at, command, key, text: shown(text) };
+        let answered = Answered { at, command, key, text: shown(text) };
         match verdict::executed(text) {
             Executed::Ignored(label) => self.ignored.push(Ignored { label, answered }),
             Executed::Divergence => {
@@ -199,11 +207,10 @@ impl Pending {
     }
 
     fn outcome(&mut self) -> Result<Applied, Fault> {
-        // The guard's touch can itself be refused, and what refused it pass before the EXEC.
-        if !self.guard_holds || self.refused.is_some() {
+        // The guard's touch can have no effect, and an error before EXEC leaves a part of the batch out.
+        if !self.guard_holds || self.bare {
             let why = self.refused.as_deref().unwrap_or(b"the guard did not hold");
             self.diverged.get_or_insert_with(|| Answered {
-                window: self.part.window,
                 at: self.part.window.start,
                 command: "EXEC".to_owned(),
                 key: String::new(),

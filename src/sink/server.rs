@@ -66,6 +66,8 @@ pub struct ServerSink<'s> {
     guard: Guard,
     pending: VecDeque<Pending>,
     in_flight_bytes: usize,
+    /// Applied batches that nobody has asked for yet.
+    done: Vec<Applied>,
 }
 
 impl<'s> ServerSink<'s> {
@@ -91,6 +93,7 @@ impl<'s> ServerSink<'s> {
             guard: Guard::Script,
             pending: VecDeque::new(),
             in_flight_bytes: 0,
+            done: Vec::new(),
         }
     }
 
@@ -229,12 +232,36 @@ impl<'s> ServerSink<'s> {
         let total = before + written.sent.len() + after;
         Ok(Queued { before, total, sent: written.sent })
     }
+
+    /// Takes the replies that have come, and waits for a batch's worth of them if asked to.
+    fn digest(&mut self, wait: bool) -> Result<Vec<Applied>, Fault> {
+        let name = self.name();
+        let Some(wire) = self.wire.as_mut() else { return Ok(Vec::new()) };
+        let wire = wire.get_mut();
+        let mut applied = Vec::new();
+        wire.receive().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
+        while let Some(pending) = self.pending.front_mut() {
+            match pending.digest(&mut wire.inbox, self.source, &name)? {
+                Some(done) => {
+                    self.in_flight_bytes -= pending.bytes();
+                    self.pending.pop_front();
+                    applied.push(done);
+                }
+                None if wait && applied.is_empty() => {
+                    wire.wait().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
+                }
+                None => break,
+            }
+        }
+        Ok(applied)
+    }
 }
 
 impl Sink for ServerSink<'_> {
     fn attach(&mut self) -> Result<Attached, Fault> {
         self.wire = None;
         self.pending.clear();
+        self.done.clear();
         self.in_flight_bytes = 0;
         let mut connection = self.master()?;
         let name = self.name();
@@ -263,6 +290,13 @@ impl Sink for ServerSink<'_> {
     }
 
     fn apply(&mut self, part: &Arc<LanePart>, batch: Batch, old: &Marker, new: &Marker) -> Result<(), Fault> {
+        if self.guard == Guard::Read {
+            // The marker can only be read once the batch before has moved it.
+            while !self.pending.is_empty() {
+                let done = self.digest(true)?;
+                self.done.extend(done);
+            }
+        }
         let queued = self.write_batch(part, &batch, &old.to_string(), &new.to_string())?;
         self.in_flight_bytes += batch.bytes as usize;
         let guarded = self.guard == Guard::Script;
@@ -271,24 +305,9 @@ impl Sink for ServerSink<'_> {
     }
 
     fn applied(&mut self, wait: bool) -> Result<Vec<Applied>, Fault> {
-        let name = self.name();
-        let Some(wire) = self.wire.as_mut() else { return Ok(Vec::new()) };
-        let wire = wire.get_mut();
-        let mut applied = Vec::new();
-        wire.receive().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
-        while let Some(pending) = self.pending.front_mut() {
-            match pending.digest(&mut wire.inbox, self.source, &name)? {
-                Some(done) => {
-                    self.in_flight_bytes -= pending.bytes();
-                    self.pending.pop_front();
-                    applied.push(done);
-                }
-                None if wait && applied.is_empty() => {
-                    wire.wait().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
-                }
-                None => break,
-            }
-        }
+        let mut applied = std::mem::take(&mut self.done);
+        let wait = wait && applied.is_empty();
+        applied.extend(self.digest(wait)?);
         Ok(applied)
     }
 
@@ -345,7 +364,7 @@ pub fn no_master(none: &NoMaster) -> Fault {
                 // A refusal such as a wrong password does not go away by waiting.
                 fatal @ Fault::Fatal(_) => return fatal,
                 Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => said.push(text),
-                Fault::Diverged(_) => {}
+                Fault::Diverged(_) | Fault::Refused(_) => {}
             },
         }
     }

@@ -6,7 +6,8 @@
 //! with an error that nobody on the server heeds. Then writes are accepted again, and the EXEC of batch n + 1 goes
 //! through. Replicas that come back (NOREPLICAS), a disk that has room again (MISCONF), a master that was a replica
 //! for a moment (READONLY) and the end of a slow script (BUSY) do this.
-//! The guard against it: a batch must not be applied unless its guard has said yes.
+//! The guard against it: a marker that has passed a batch which was refused is a divergence, which stops the load, is
+//! written into the marker, and is refused by every later run until the load starts over. Nothing is silently lost.
 
 use super::ROUNDS;
 use super::gate::Gate;
@@ -38,8 +39,19 @@ fn refused_between_two_batches(seed: u64, refuse: impl FnOnce(&Server), accept: 
     accept(&masters[0]);
     gate.open();
     let output = run.finish();
-    assert_eq!(output.code, Some(0), "{output}");
+    if output.code == Some(8) {
+        // The hole was made, seen, and is never passed over.
+        let again = drill.loader().masters(&addrs_of(&masters)).run();
+        assert_eq!(again.code, Some(8), "{again}");
+        drill.loader().args(&["--restart", "--flush-targets"]).masters(&addrs_of(&masters)).run_ok();
+    } else {
+        assert_eq!(output.code, Some(0), "{output}");
+    }
     drill.assert_loaded(&masters);
+}
+
+fn addrs_of(masters: &[Server]) -> Vec<String> {
+    masters.iter().map(|master| master.addr().to_string()).collect()
 }
 
 #[test]
