@@ -68,6 +68,8 @@ pub struct ServerSink<'s> {
     in_flight_bytes: usize,
     /// Applied batches that nobody has asked for yet.
     done: Vec<Applied>,
+    /// What became of the batch behind those, to be told once they are known.
+    fault: Option<Fault>,
 }
 
 impl<'s> ServerSink<'s> {
@@ -94,6 +96,7 @@ impl<'s> ServerSink<'s> {
             pending: VecDeque::new(),
             in_flight_bytes: 0,
             done: Vec::new(),
+            fault: None,
         }
     }
 
@@ -235,13 +238,23 @@ impl<'s> ServerSink<'s> {
 
     /// Takes the replies that have come, and waits for a batch's worth of them if asked to.
     fn digest(&mut self, wait: bool) -> Result<Vec<Applied>, Fault> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
         let name = self.name();
         let Some(wire) = self.wire.as_mut() else { return Ok(Vec::new()) };
         let wire = wire.get_mut();
         let mut applied = Vec::new();
         wire.receive().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
         while let Some(pending) = self.pending.front_mut() {
-            match pending.digest(&mut wire.inbox, self.source, &name)? {
+            let digested = match pending.digest(&mut wire.inbox, self.source, &name) {
+                Err(fault) if !applied.is_empty() => {
+                    self.fault = Some(fault);
+                    break;
+                }
+                digested => digested?,
+            };
+            match digested {
                 Some(done) => {
                     self.in_flight_bytes -= pending.bytes();
                     self.pending.pop_front();
@@ -262,6 +275,7 @@ impl Sink for ServerSink<'_> {
         self.wire = None;
         self.pending.clear();
         self.done.clear();
+        self.fault = None;
         self.in_flight_bytes = 0;
         let mut connection = self.master()?;
         let name = self.name();
