@@ -131,11 +131,21 @@ impl LaneWriter<'_> {
         .inspect(|()| self.counters.set_state(LaneState::Done))
     }
 
-    /// Takes the marker away.
+    /// Takes the marker away, if the target still is as it was settled.
     pub fn finish(&mut self) -> Result<()> {
-        self.patiently(|writer| match writer.attach()? {
-            Some(marker) => writer.sink.finish(&marker),
-            None => Ok(()),
+        self.patiently(|writer| {
+            let attached = writer.sink.attach()?;
+            let known = writer.board.marker();
+            match attached.marker {
+                Some(marker) if marker.phase == Phase::Settled && marker.load == writer.load => {
+                    writer.sink.finish(&marker)
+                }
+                // The answer to an earlier attempt was lost.
+                None if !attached.is_empty || known.is_none_or(|known| known.server == attached.server) => {
+                    Ok(())
+                }
+                _ => Err(Fault::Fatal(fell_back(&writer.sink.name()))),
+            }
         })
     }
 
@@ -149,7 +159,7 @@ impl LaneWriter<'_> {
     /// Repeats `attempt` through faults that waiting or looking again can cure.
     fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, Fault>) -> Result<T> {
         let mut rest = PAUSE_MIN;
-        self.alive = Instant::now();
+        let mut trouble: Option<Instant> = None;
         loop {
             let before = self.alive;
             let outcome = attempt(self).map_err(|fault| self.note_refusal(fault));
@@ -166,7 +176,10 @@ impl LaneWriter<'_> {
             tracing::info!(lane = self.lane, "{text}");
             self.counters.set_note(text.clone());
             self.counters.set_state(LaneState::Reconnecting);
-            if self.alive.elapsed() >= Duration::from_millis(self.limits.retry_for_ms) {
+            // A lane may have nothing to send for long, so the clock starts at the first failure.
+            let since = trouble.filter(|since| *since > self.alive).unwrap_or_else(Instant::now);
+            trouble = Some(since);
+            if since.elapsed() >= Duration::from_millis(self.limits.retry_for_ms) {
                 return Err(self.stopped(self.gave_up(&text)));
             }
             if pause(rest, self.stop) {
@@ -201,6 +214,10 @@ impl LaneWriter<'_> {
         self.feed.rewind(found.window)?;
         let mut sent = found.clone();
         while let Some(part) = self.feed.next_part()? {
+            if self.stop.requested() {
+                self.drain()?;
+                return Ok(Session::Stopped);
+            }
             let done = if part.window.start == found.window { found.batch } else { 0 };
             let batches = Batches::new(&part, self.load.batch_commands_max, self.load.batch_bytes_max);
             for batch in batches.filter(|batch| batch.number > done) {
@@ -362,6 +379,12 @@ fn out_of_place(window: Position) -> Answered {
         key: String::new(),
         text: "a batch was applied though the one before it was refused".to_owned(),
     }
+}
+
+fn fell_back(name: &str) -> Error {
+    Error::new(Kind::Stopped, "a target has fallen behind since it was settled").place("target", name).remedy(
+        "bring back the server that was settled and run the same command again; or start over with --restart",
+    )
 }
 
 fn taken_over(name: &str) -> Error {

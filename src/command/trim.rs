@@ -21,10 +21,12 @@ pub struct Trim {
 pub fn trim(arguments: &[&[u8]], adds: bool) -> Option<Trim> {
     let mut approximate_end = None;
     let mut limit_at = None;
+    let mut trims = false;
     let mut at = 2;
     while let Some(&option) = arguments.get(at) {
         let more = arguments.len() - at - 1;
         if (option.eq_ignore_ascii_case(b"MAXLEN") || option.eq_ignore_ascii_case(b"MINID")) && more > 0 {
+            trims = true;
             let operator = more >= 2 && (arguments[at + 1] == b"~" || arguments[at + 1] == b"=");
             let threshold = at + 1 + usize::from(operator);
             if operator && arguments[at + 1] == b"~" {
@@ -46,6 +48,8 @@ pub fn trim(arguments: &[&[u8]], adds: bool) -> Option<Trim> {
     }
     match (limit_at, approximate_end) {
         (None, None) => None,
+        // LIMIT alone is an error to every server.
+        _ if !trims => None,
         (drop_at, unlimited_at) => Some(Trim { drop_at, unlimited_at }),
     }
 }
@@ -85,6 +89,7 @@ mod tests {
             ("XADD k MAXLEN ~ 5 1-1 f v", true, Some((None, Some(5)))),
             ("XTRIM k MINID ~ 5 LIMIT 7", false, Some((Some(5), Some(5)))),
             ("XTRIM k MAXLEN 5 LIMIT 7", false, Some((Some(4), None))),
+            ("XADD k LIMIT 7 1-1 f v", true, None),
             ("XTRIM k LIMIT 7 MAXLEN = 5", false, Some((Some(2), None))),
         ];
         for (command, adds, expected) in cases {

@@ -35,6 +35,7 @@ pub fn decide(
     if job.restart == Restart::Yes {
         return Ok(Start::Fresh);
     }
+    let unreadable = matches!(checkpoint, checkpoint::Found::Unreadable(_));
     let checkpoint = match checkpoint {
         checkpoint::Found::Nothing => None,
         checkpoint::Found::Checkpoint(checkpoint) => Some(checkpoint),
@@ -49,6 +50,12 @@ pub fn decide(
     let recorded = checkpoint.as_ref().and_then(|checkpoint| checkpoint.markers().next());
     let markers: Vec<&Marker> = found.iter().filter_map(|found| found.marker.as_ref()).collect();
     let Some(first) = markers.first() else {
+        if unreadable && !found.iter().all(Found::is_empty) {
+            return Err(other_checkpoint(
+                job,
+                "the checkpoint cannot be read, and the targets hold keys and no markers",
+            ));
+        }
         return without_markers(job, source, checkpoint.as_ref().zip(recorded), found, warn);
     };
     let load = first.load.clone();
@@ -70,17 +77,22 @@ pub fn decide(
     // A lane is settled only after all of them are applied, and markers go only after all are settled.
     let settled = markers.iter().all(|marker| marker.phase == Phase::Settled);
     if settled {
-        let complete = checkpoint.is_some_and(|checkpoint| checkpoint.status == Status::Complete);
-        return Ok(if complete { Start::Complete(load) } else { settled_start(found, load) });
+        match checkpoint.map(|checkpoint| checkpoint.status) {
+            Some(Status::Complete) => return Ok(Start::Complete(load)),
+            Some(Status::Finishing) => return Ok(Start::Finish(load)),
+            _ if removal_has_begun(found) => return Ok(Start::Finish(load)),
+            _ => {}
+        }
     }
     resumable(job, found)?;
     Ok(Start::Resume(load))
 }
 
-fn settled_start(found: &[Found], load: LoadId) -> Start {
-    // A lane without marker is done, unless it is empty: that may be a server that lost everything.
-    let lost = found.iter().any(|found| found.marker.is_none() && found.is_empty());
-    if lost { Start::Resume(load) } else { Start::Finish(load) }
+/// Where all markers that are left say "settled": whether the others are missing because they were
+/// removed, and not because their targets have lost everything.
+fn removal_has_begun(found: &[Found]) -> bool {
+    let mut markerless = found.iter().filter(|found| found.marker.is_none()).peekable();
+    markerless.peek().is_none() || markerless.any(|found| !found.is_empty())
 }
 
 fn diverged(checkpoint: Option<&Checkpoint>) -> Option<Phase> {
@@ -105,6 +117,14 @@ fn without_markers(
         return Err(other_checkpoint(
             job,
             "the checkpoint is of another source, or the source has changed since",
+        ));
+    }
+    let recorded = checkpoint.lanes.iter().map(|lane| &lane.target);
+    let ended = matches!(checkpoint.status, Status::Complete | Status::Finishing);
+    if ended && !recorded.eq(super::targets::names(job).iter()) {
+        return Err(other_checkpoint(
+            job,
+            "the checkpoint is of a load into other targets, which is complete",
         ));
     }
     match checkpoint.status {

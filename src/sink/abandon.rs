@@ -12,7 +12,8 @@ use crate::marker::{Marker, Phase};
 
 /// Puts the deadlines of a live master right and removes its marker.
 ///
-/// The marker says "settling" meanwhile, so that no loader that still runs goes on with batches.
+/// The marker says "diverged" meanwhile, so that no loader goes on with it, not even a later one if this
+/// is cut short.
 pub fn server(
     connection: &mut Connection,
     key: &[u8],
@@ -20,11 +21,11 @@ pub fn server(
     name: &str,
     stop: &Stop,
 ) -> Result<(), Fault> {
-    let settling = seize(connection, key, marker, name)?;
+    let seized = seize(connection, key, marker, name)?;
     if marker.load.shift_ms > 0 {
         settle::unshift(connection, name, (marker.load.shift_ms, &Shifted::Anywhere), stop, &|_, _| {})?;
     }
-    exchange::remove(connection, key, &settling, name)
+    exchange::remove(connection, key, &seized, name)
 }
 
 /// Puts a marker in place that stops any loader which still runs; that one may move its own meanwhile.
@@ -32,9 +33,9 @@ fn seize(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -
     const TRIES_MAX: usize = 1000;
     let mut found = marker.clone();
     for _ in 0..TRIES_MAX {
-        let settling = Marker { run: found.run + 1, owner: 0, ..found.in_phase(Phase::Settling) };
-        match exchange::exchange(connection, key, &found, &settling, name) {
-            Ok(()) => return Ok(settling),
+        let seized = Marker { run: found.run + 1, owner: 0, ..found.in_phase(Phase::Diverged(found.window)) };
+        match exchange::exchange(connection, key, &found, &seized, name) {
+            Ok(()) => return Ok(seized),
             Err(Fault::Marker(_)) => {}
             Err(fault) => return Err(fault),
         }

@@ -15,7 +15,7 @@ use super::{Applied, Attached, Fault, Shifted, Sink};
 use crate::batch::{Batch, write_commands};
 use crate::durable;
 use crate::error::{Error, Kind};
-use crate::marker::Marker;
+use crate::marker::{Marker, Phase};
 use crate::partition::LanePart;
 use crate::route::Rules;
 use crate::source::Source;
@@ -148,9 +148,9 @@ impl Sink for AofSink<'_> {
                     .remedy("start over with --restart"),
             ));
         }
-        data.set_len(length)
-            .and_then(|()| data.seek(SeekFrom::End(0)))
-            .map_err(|error| self.failed(error))?;
+        // Once it is settled, a server may have started from it and appended to it.
+        let kept = if marker.phase == Phase::Settled { has } else { length };
+        data.set_len(kept).and_then(|()| data.seek(SeekFrom::End(0))).map_err(|error| self.failed(error))?;
         (self.written, self.synced) = (length, length);
         self.data = Some(BufWriter::with_capacity(WRITE_BYTES, data));
         self.marker = Some(marker.clone());

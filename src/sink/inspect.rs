@@ -53,7 +53,7 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
     let databases = redis::cmd("CONFIG").arg("GET").arg("databases").query::<(String, u32)>(connection);
     Ok(Inspection {
         run_id: info_field(&info, "run_id").unwrap_or_default().to_owned(),
-        keys: keys_in(&info) - u64::from(marker.is_some()),
+        keys: keys_in(&info).saturating_sub(u64::from(marker.is_some())),
         marker,
         functions: functions.len() as u64,
         databases: databases.ok().map(|(_, count)| count),

@@ -344,6 +344,8 @@ impl Sink for ServerSink<'_> {
         let failed_over = self.last.as_ref().is_some_and(|last| *last != self.members.master);
         let (name, replicas) = (self.name(), self.members.replicas.len() - usize::from(failed_over));
         if marker.load.shift_ms > 0 {
+            // Not on a server that has taken the master's place meanwhile and is behind.
+            exchange::exchange(&mut connection, self.marker_key, marker, marker, &name)?;
             settle::unshift(&mut connection, &name, (marker.load.shift_ms, shifted), self.stop, progress)?;
         }
         // WAIT looks at the last write of its own connection, so there must be one.

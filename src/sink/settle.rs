@@ -145,8 +145,7 @@ impl Unshift<'_> {
     }
 }
 
-/// Waits until `replicas` replicas have all that was written, and an append-only file of the target is
-/// on disk; gives up after `wait_ms`.
+/// Waits until `replicas` replicas have all that was written; gives up after `wait_ms`.
 pub fn wait_for_replicas(
     connection: &mut Connection,
     name: &str,

@@ -24,7 +24,7 @@ fn assert_complete(drill: &Drill, targets: &Targets, output: &Output) {
 
 /// Refuses until the loader has met it, again and again, each time after it has got on, on each lane in turn.
 fn passing(seed: u64, option: &str, error: &str) {
-    const TIMES_MIN: usize = 10;
+    const TIMES_MIN: usize = 5;
     let drill = Drill::mixed(seed, 2 * ROUNDS);
     let targets = Targets::new();
     let mut run = deep(&drill, &targets);
