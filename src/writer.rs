@@ -274,12 +274,12 @@ impl LaneWriter<'_> {
         if marker.load != self.load || marker.lane != self.lane {
             return Err(Fault::Fatal(foreign_marker(&self.sink.name(), &marker)));
         }
-        if let Phase::Diverged(at) = marker.phase {
-            return Err(Fault::Fatal(diverged_before(self.source, at)));
-        }
         let Identity { run, owner } = self.identity;
         if marker.run > run || (marker.run == run && marker.owner != owner) {
             return Err(Fault::Fatal(taken_over(&self.sink.name())));
+        }
+        if let Phase::Diverged(at) = marker.phase {
+            return Err(Fault::Fatal(diverged_before(self.source, at)));
         }
         let jumped = self.firm.take().is_some_and(|firm| (marker.window, marker.batch) > firm);
         if jumped && marker.run == run {

@@ -17,7 +17,7 @@ export RUST_BACKTRACE=0
 
 cuts="faults::network::connections_cut faults::network::bytes_of"
 refusals="faults::refusal::memory_runs_out faults::refusal::replicas_are_missing"
-kills="kill::killed_while_loading_into_masters"
+kills="kill::killed_in_the_middle_of_a_write kill::killed_while_loading_into_masters_again"
 
 # name | what is taken out | file | perl program | tests that must notice
 mutants() {

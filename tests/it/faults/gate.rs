@@ -1,15 +1,17 @@
-//! A proxy that knows where transactions begin: it stops a connection right before one, lets some more through, and
-//! keeps the rest, also when the client has gone. While a connection is stopped no new one gets through.
+//! A proxy that knows where batches begin: it stops a connection right before the MULTI of one, lets some more through,
+//! and keeps the rest, also when the client has gone.
 
+use crate::drill::eventually;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use crate::drill::eventually;
-
 const BEGIN: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+/// Part of the guard's script: a connection that has sent this is one for batches.
+const GUARD: &[u8] = b"PEXPIRE";
 const POLL_PAUSE: Duration = Duration::from_micros(500);
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -20,17 +22,23 @@ pub struct Gate {
     shared: Arc<Mutex<State>>,
 }
 
+/// Connections are numbered as they come.
 #[derive(Debug, Default)]
 struct State {
-    /// How many transactions may still begin; `None`: any number.
-    left: Option<usize>,
-    /// A connection stands before a transaction that may not begin.
-    is_stopped: bool,
-    /// The stopped connection's client has gone.
-    is_abandoned: bool,
-    /// The stopped connection is worked off, to the end.
-    is_worked_off: bool,
-    /// What the server has answered on the stopped connection since it was stopped.
+    is_closed: bool,
+    /// Batches that may still begin, by connection; none where there is no number.
+    left: BTreeMap<usize, usize>,
+    /// Those that stand before a batch, in the order in which they came there.
+    stopped: Vec<usize>,
+    /// Connections that nothing stops any more.
+    free: BTreeSet<usize>,
+    /// Those whose client has gone.
+    abandoned: BTreeSet<usize>,
+    /// Those that the server is done with.
+    worked_off: BTreeSet<usize>,
+    /// New connections wait, from the first stop on.
+    admits: bool,
+    /// What the server has answered to the first that was stopped, since then.
     replies: Vec<u8>,
 }
 
@@ -50,16 +58,17 @@ impl Gate {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Stops the next connection that begins a transaction, right before it.
+    /// Stops the next connection that begins a batch, right before its MULTI. Nobody else gets through from then on.
     pub fn close(&self) {
-        self.state().left = Some(0);
-        eventually("a transaction", || self.state().is_stopped);
+        self.state().is_closed = true;
+        eventually("a batch", || !self.state().stopped.is_empty());
     }
 
-    /// Lets so many transactions through and stops before the next one.
-    pub fn pass(&self, transactions: usize) {
+    /// Lets the stopped connection begin so many batches.
+    pub fn pass(&self, batches: usize) {
         let mut state = self.state();
-        (state.left, state.is_stopped) = (Some(transactions), false);
+        let first = state.stopped[0];
+        state.left.insert(first, batches);
     }
 
     /// What the server has answered since, as text.
@@ -67,22 +76,28 @@ impl Gate {
         String::from_utf8_lossy(&self.state().replies).into_owned()
     }
 
-    /// Lets everything through. If the client has gone, first all that it had sent, until the server is done with it.
-    pub fn open(&self) {
-        let is_abandoned = {
-            let mut state = self.state();
-            state.left = None;
-            state.is_abandoned
-        };
-        if is_abandoned {
-            eventually("the end of what was kept", || self.state().is_worked_off);
-        }
-        *self.state() = State::default();
+    /// Whether the first client that was stopped has given up.
+    pub fn is_abandoned(&self) -> bool {
+        let state = self.state();
+        state.stopped.first().is_some_and(|first| state.abandoned.contains(first))
     }
 
-    /// Whether the stopped client has given up.
-    pub fn is_abandoned(&self) -> bool {
-        self.state().is_abandoned
+    /// Lets new connections through, each up to its first batch, and waits for one to get there.
+    pub fn admit_another(&self) {
+        self.state().admits = true;
+        eventually("another connection's first batch", || self.state().stopped.len() > 1);
+    }
+
+    /// Delivers what the first client had sent before it gave up, and waits until the server is done with it.
+    pub fn deliver_first(&self) {
+        let first = self.state().stopped[0];
+        self.state().free.insert(first);
+        eventually("the end of what was kept", || self.state().worked_off.contains(&first));
+    }
+
+    /// Lets everything through.
+    pub fn open(&self) {
+        *self.state() = State::default();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,23 +110,24 @@ fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 fn accept(listener: &TcpListener, upstream: &str, shared: &Arc<Mutex<State>>) {
-    for client in listener.incoming() {
-        // A stop ends when the gate is opened, however long that takes.
-        while lock(shared).left.is_some() {
+    for (id, client) in listener.incoming().enumerate() {
+        let waits = |state: &State| state.is_closed && !state.stopped.is_empty() && !state.admits;
+        while waits(&lock(shared)) {
             thread::sleep(POLL_PAUSE);
         }
         let (Ok(client), Ok(server)) = (client, TcpStream::connect(upstream)) else { continue };
-        let (down_client, down_server) =
-            (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+        let copy = |socket: &TcpStream| socket.try_clone().expect("a socket can be shared");
+        let (down_client, down_server) = (copy(&client), copy(&server));
         let (up, down) = (Arc::clone(shared), Arc::clone(shared));
-        thread::spawn(move || carry_up(client, server, &up));
-        thread::spawn(move || carry_down(down_server, down_client, &down));
+        thread::spawn(move || carry_up(id, client, server, &up));
+        thread::spawn(move || carry_down(id, down_server, down_client, &down));
     }
 }
 
-fn carry_up(mut client: TcpStream, mut server: TcpStream, shared: &Mutex<State>) {
+fn carry_up(id: usize, mut client: TcpStream, mut server: TcpStream, shared: &Mutex<State>) {
     client.set_read_timeout(Some(POLL_PAUSE)).expect("a timeout");
-    let (mut kept, mut buffer, mut is_over) = (Vec::new(), vec![0; CHUNK_BYTES], false);
+    let (mut kept, mut buffer, mut is_guarded, mut is_over) =
+        (Vec::new(), vec![0; CHUNK_BYTES], false, false);
     while !(is_over && kept.is_empty()) {
         if is_over {
             thread::sleep(POLL_PAUSE);
@@ -123,7 +139,11 @@ fn carry_up(mut client: TcpStream, mut server: TcpStream, shared: &Mutex<State>)
                 Err(_) => is_over = true,
             }
         }
-        let passing = passing(&kept, shared, is_over);
+        is_guarded |= kept.windows(GUARD.len()).any(|bytes| bytes == GUARD);
+        if is_over {
+            lock(shared).abandoned.insert(id);
+        }
+        let passing = if is_guarded { passing(id, &kept, &mut lock(shared)) } else { kept.len() };
         if server.write_all(&kept[..passing]).is_err() {
             return;
         }
@@ -134,19 +154,21 @@ fn carry_up(mut client: TcpStream, mut server: TcpStream, shared: &Mutex<State>)
 }
 
 /// How many of the bytes may go on.
-fn passing(kept: &[u8], shared: &Mutex<State>, is_over: bool) -> usize {
-    let mut state = lock(shared);
+fn passing(id: usize, kept: &[u8], state: &mut State) -> usize {
     let mut from = 0;
-    while let Some(left) = state.left {
+    while state.is_closed && !state.free.contains(&id) {
         let Some(at) = kept[from..].windows(BEGIN.len()).position(|bytes| bytes == BEGIN) else {
-            return if is_over { kept.len() } else { kept.len() - begun(&kept[from..]) };
+            return kept.len() - begun(&kept[from..]);
         };
-        if left == 0 {
-            state.is_stopped = true;
-            state.is_abandoned |= is_over;
-            return from + at;
+        match state.left.get_mut(&id) {
+            Some(left @ 1..) => *left -= 1,
+            _ => {
+                if !state.stopped.contains(&id) {
+                    state.stopped.push(id);
+                }
+                return from + at;
+            }
         }
-        state.left = Some(left - 1);
         from += at + BEGIN.len();
     }
     kept.len()
@@ -154,20 +176,20 @@ fn passing(kept: &[u8], shared: &Mutex<State>, is_over: bool) -> usize {
 
 /// Bytes at the end that may be the beginning of a [`BEGIN`].
 fn begun(bytes: &[u8]) -> usize {
-    (0..BEGIN.len().min(bytes.len() + 1)).rev().find(|len| bytes.ends_with(&BEGIN[..*len])).unwrap_or(0)
+    (1..BEGIN.len()).rev().find(|len| bytes.ends_with(&BEGIN[..*len])).unwrap_or(0)
 }
 
-fn carry_down(mut server: TcpStream, mut client: TcpStream, shared: &Mutex<State>) {
+fn carry_down(id: usize, mut server: TcpStream, mut client: TcpStream, shared: &Mutex<State>) {
     let mut buffer = vec![0; CHUNK_BYTES];
-    // A client that has gone must not keep the server from being read.
     while let Ok(count @ 1..) = server.read(&mut buffer) {
         let mut state = lock(shared);
-        if state.left.is_some() {
+        if state.stopped.first() == Some(&id) {
             state.replies.extend_from_slice(&buffer[..count]);
         }
         drop(state);
+        // A client that has gone must not keep the server from being read.
         let _ = client.write_all(&buffer[..count]);
     }
-    lock(shared).is_worked_off = true;
+    lock(shared).worked_off.insert(id);
     let _ = client.shutdown(Shutdown::Both);
 }

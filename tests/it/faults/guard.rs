@@ -17,8 +17,22 @@ use crate::support::proxy::Proxy;
 use crate::support::server::Server;
 use std::thread;
 
+/// When the server gets the rest of what the loader had sent before it gave the connection up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Before the loader is back.
+    Soon,
+    /// After the loader has read the marker, and before the refused batch comes in once more.
+    Late,
+}
+
 /// Refuses one batch and the guard of the next one, and no more.
-fn refused_between_two_batches(seed: u64, refuse: impl FnOnce(&Server), accept: impl FnOnce(&Server)) {
+fn refused_between_two_batches(
+    seed: u64,
+    rest: Rest,
+    refuse: impl FnOnce(&Server),
+    accept: impl FnOnce(&Server),
+) {
     let drill = Drill::mixed(seed, ROUNDS);
     let masters = scene::servers(3);
     let gate = Gate::start(masters[0].addr());
@@ -37,6 +51,10 @@ fn refused_between_two_batches(seed: u64, refuse: impl FnOnce(&Server), accept: 
     });
     drill::eventually("the loader to give the connection up", || gate.is_abandoned());
     accept(&masters[0]);
+    if rest == Rest::Late {
+        gate.admit_another();
+    }
+    gate.deliver_first();
     gate.open();
     let output = run.finish();
     if output.code == Some(8) {
@@ -54,31 +72,55 @@ fn addrs_of(masters: &[Server]) -> Vec<String> {
     masters.iter().map(|master| master.addr().to_string()).collect()
 }
 
+fn without_replicas(seed: u64, rest: Rest) {
+    let change = |value: &'static str| move |server: &Server| set(server, "min-replicas-to-write", value);
+    refused_between_two_batches(seed, rest, change("1"), change("0"));
+}
+
 #[test]
 fn writes_refused_for_want_of_replicas_between_two_batches() {
-    let change = |value: &'static str| move |server: &Server| set(server, "min-replicas-to-write", value);
-    refused_between_two_batches(drill::seed(51), change("1"), change("0"));
+    without_replicas(drill::seed(51), Rest::Soon);
+}
+
+#[test]
+fn writes_refused_for_want_of_replicas_and_the_rest_comes_late() {
+    without_replicas(drill::seed(56), Rest::Late);
+}
+
+fn without_memory(seed: u64, rest: Rest) {
+    let change = |value: &'static str| move |server: &Server| set(server, "maxmemory", value);
+    refused_between_two_batches(seed, rest, change("1"), change("0"));
 }
 
 #[test]
 fn writes_refused_for_want_of_memory_between_two_batches() {
-    let change = |value: &'static str| move |server: &Server| set(server, "maxmemory", value);
-    refused_between_two_batches(drill::seed(52), change("1"), change("0"));
+    without_memory(drill::seed(52), Rest::Soon);
+}
+
+#[test]
+fn writes_refused_for_want_of_memory_and_the_rest_comes_late() {
+    without_memory(drill::seed(57), Rest::Late);
+}
+
+fn as_a_replica(seed: u64, rest: Rest) {
+    let change = |to: [&'static str; 2]| {
+        move |server: &Server| drop(server.cmd(&["REPLICAOF", to[0], to[1]]).expect("REPLICAOF"))
+    };
+    // Nobody listens there, so that it keeps its data.
+    refused_between_two_batches(seed, rest, change(["127.0.0.1", "1"]), change(["NO", "ONE"]));
 }
 
 #[test]
 fn writes_refused_by_a_replica_between_two_batches() {
-    let change = |to: [&'static str; 2]| {
-        move |server: &Server| {
-            server.cmd(&["REPLICAOF", to[0], to[1]]).expect("REPLICAOF");
-        }
-    };
-    // Nobody listens there, so that it keeps its data.
-    refused_between_two_batches(drill::seed(53), change(["127.0.0.1", "1"]), change(["NO", "ONE"]));
+    as_a_replica(drill::seed(53), Rest::Soon);
 }
 
 #[test]
-fn writes_refused_during_a_slow_script_between_two_batches() {
+fn writes_refused_by_a_replica_and_the_rest_comes_late() {
+    as_a_replica(drill::seed(58), Rest::Late);
+}
+
+fn during_a_slow_script(seed: u64, rest: Rest) {
     let begin = |server: &Server| {
         set(server, "busy-reply-threshold", "1");
         let mut conn = server.conn();
@@ -89,7 +131,17 @@ fn writes_refused_during_a_slow_script_between_two_batches() {
         server.cmd(&["SCRIPT", "KILL"]).expect("SCRIPT KILL");
         drill::eventually("the end of the script", || server.cmd(&["PING"]).is_ok());
     };
-    refused_between_two_batches(drill::seed(54), begin, end);
+    refused_between_two_batches(seed, rest, begin, end);
+}
+
+#[test]
+fn writes_refused_during_a_slow_script_between_two_batches() {
+    during_a_slow_script(drill::seed(54), Rest::Soon);
+}
+
+#[test]
+fn writes_refused_during_a_slow_script_and_the_rest_comes_late() {
+    during_a_slow_script(drill::seed(59), Rest::Late);
 }
 
 /// The guard is refused for good, since the user has lost the permission to run scripts in the middle of the load; and
