@@ -13,7 +13,7 @@ use crate::feed::Feed;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::sink::exchange::Flush;
 use crate::sink::wire::pause;
-use crate::sink::{Answered, Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop};
+use crate::sink::{Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop};
 use crate::source::{Position, Source};
 
 /// The pause after a first failure, doubled with each further one up to [`PAUSE_MAX`].
@@ -82,8 +82,6 @@ pub struct LaneWriter<'s> {
     pub board: &'s LaneBoard,
     /// When the target last did something.
     pub alive: Instant,
-    /// Where the marker must still be: the batch behind it was refused.
-    pub firm: Option<(Position, u64)>,
 }
 
 /// How a session with the target ended, if it did not fail.
@@ -162,10 +160,8 @@ impl LaneWriter<'_> {
         let mut trouble: Option<Instant> = None;
         loop {
             let before = self.alive;
-            let outcome = attempt(self).map_err(|fault| self.note_refusal(fault));
-            let text = match outcome {
+            let text = match attempt(self) {
                 Ok(value) => return Ok(value),
-                Err(Fault::Refused(_)) => continue,
                 Err(Fault::Fatal(error)) => return Err(self.stopped(error)),
                 Err(Fault::Diverged(divergence)) => return Err(self.diverged(&divergence)),
                 Err(Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text)) => text,
@@ -187,17 +183,6 @@ impl LaneWriter<'_> {
             }
             rest = (rest * 2).min(PAUSE_MAX);
             self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Remembers where the marker must stay when the batch that was due next has been refused.
-    fn note_refusal(&mut self, fault: Fault) -> Fault {
-        match fault {
-            Fault::Refused(inner) => {
-                self.firm = self.board.marker().map(|marker| (marker.window, marker.batch));
-                *inner
-            }
-            other => other,
         }
     }
 
@@ -280,10 +265,6 @@ impl LaneWriter<'_> {
         }
         if let Phase::Diverged(at) = marker.phase {
             return Err(Fault::Fatal(diverged_before(self.source, at)));
-        }
-        let jumped = self.firm.take().is_some_and(|firm| (marker.window, marker.batch) > firm);
-        if jumped && marker.run == run {
-            return Err(Fault::Diverged(Box::new(out_of_place(marker.window))));
         }
         let own = Marker { run, owner, server: attached.server, ..marker.clone() };
         if own != marker {
@@ -369,16 +350,6 @@ impl LaneWriter<'_> {
 pub fn interrupted() -> Error {
     Error::new(Kind::Interrupted, "interrupted; what was under way is applied")
         .remedy("run the same command again; it resumes")
-}
-
-/// What refused one batch passed before the next: that one was applied without it.
-fn out_of_place(window: Position) -> Answered {
-    Answered {
-        at: window,
-        command: "EXEC".to_owned(),
-        key: String::new(),
-        text: "a batch was applied though the one before it was refused".to_owned(),
-    }
 }
 
 fn fell_back(name: &str) -> Error {

@@ -122,7 +122,6 @@ impl<'s> Run<'s> {
             counters: &self.counters.lanes[lane],
             board: &self.boards[lane],
             alive: std::time::Instant::now(),
-            firm: None,
         }
     }
 

@@ -7,10 +7,11 @@ pub mod aof;
 pub mod control;
 pub mod exchange;
 pub mod inspect;
-mod pending;
+mod pipeline;
 pub mod reply;
 pub mod server;
 pub mod settle;
+mod transaction;
 pub mod verdict;
 pub mod wire;
 
@@ -33,9 +34,6 @@ pub enum Fault {
     Wait(String),
     /// The marker is not where this loader left it: somebody else moved it, or something was lost.
     Marker(String),
-    /// The batch that was due next was refused as a whole, for this reason: the marker must not move
-    /// past it, whatever came of the batches behind it.
-    Refused(Box<Fault>),
     /// A command was answered as no loading server would answer it. It was not rolled back.
     Diverged(Divergence),
     /// No use in trying again.

@@ -20,6 +20,15 @@ pub enum Token {
     Array(Option<u64>),
 }
 
+/// A reply that is kept whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// A bulk string; `None` for nil.
+    Value(Option<Vec<u8>>),
+    /// `-…`
+    Error(Vec<u8>),
+}
+
 /// Bytes that have come and not been looked at.
 #[derive(Debug, Default)]
 pub struct Inbox {
@@ -89,12 +98,13 @@ impl Inbox {
         Ok(Some(token))
     }
 
-    /// The next reply, a bulk string, with its bytes (`None` for nil), if it has come whole.
-    pub fn bulk(&mut self) -> Result<Option<Option<Vec<u8>>>, NotAReply> {
+    /// The next reply, a bulk string or an error, if it has come whole.
+    pub fn text(&mut self) -> Result<Option<Text>, NotAReply> {
         let before = self.used;
         match self.token()? {
             None => Ok(None),
-            Some(Token::Bulk) if self.skip == 0 => Ok(Some(None)),
+            Some(Token::Error(text)) => Ok(Some(Text::Error(text))),
+            Some(Token::Bulk) if self.skip == 0 => Ok(Some(Text::Value(None))),
             Some(Token::Bulk) => {
                 let len = usize::try_from(self.skip).map_err(|_| NotAReply)?;
                 let start = self.used;
@@ -103,7 +113,7 @@ impl Inbox {
                     return Ok(None);
                 }
                 self.skip_rest();
-                Ok(Some(Some(self.bytes[start..start + len - 2].to_vec())))
+                Ok(Some(Text::Value(Some(self.bytes[start..start + len - 2].to_vec()))))
             }
             Some(_) => Err(NotAReply),
         }

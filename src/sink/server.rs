@@ -1,12 +1,6 @@
-//! A live master: batches as guarded transactions, pipelined.
-//!
-//! On the wire a batch is `WATCH marker`, the guard, `MULTI`, the commands, `SET marker`, `EXEC`. The
-//! guard is a script that touches the marker if it is not what this batch expects; a touched key
-//! makes the EXEC answer nil. So bytes of a dead connection that arrive late, a batch after one that
-//! was aborted, and the batches of another loader all change nothing.
+//! A live master: batches as guarded transactions (see [`super::pipeline`]), everything else through the redis
+//! crate.
 
-use std::collections::VecDeque;
-use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,61 +9,27 @@ use redis::Connection;
 use super::control::{self, fault, info_field};
 use super::exchange::{self, Flush};
 use super::inspect::life_of;
-use super::pending::{Pending, Queued};
-use super::reply::Token;
-use super::wire::Wire;
+use super::pipeline::{Lane, Pipeline};
 use super::{Applied, Attached, Fault, Shifted, Sink, Stop, settle};
-use crate::batch::{Batch, write_commands};
+use crate::batch::Batch;
 use crate::config::Limits;
-use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
 use crate::partition::LanePart;
-use crate::resp::encode;
 use crate::route::Rules;
 use crate::source::Source;
-use crate::topology::Endpoint;
-use crate::topology::Members;
 use crate::topology::master::{self, Answer, NoMaster};
-
-/// Touches the marker (its key) if it is not the expected text (its argument).
-///
-/// Setting a deadline and taking it away again changes nothing but counts as a change to WATCH, and is
-/// not refused for lack of memory. A marker that is gone has to be set and deleted for that.
-pub const GUARD: &str = "local m=redis.call('GET',KEYS[1]) if m==ARGV[1] then return 1 end \
-if m then redis.call('PEXPIRE',KEYS[1],86400000) redis.call('PERSIST',KEYS[1]) \
-else redis.call('SET',KEYS[1],'') redis.call('DEL',KEYS[1]) end return 0";
-
-/// Bytes gathered before they are written; larger arguments are written from where they lie.
-const WRITE_BYTES: usize = 128 << 10;
-
-/// How the guard is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guard {
-    /// By [`GUARD`], in the pipeline.
-    Script,
-    /// Scripts are not permitted: the marker is read first, and EXEC sent only if it is as expected.
-    Read,
-}
+use crate::topology::{Endpoint, Members};
 
 /// See the module.
 pub struct ServerSink<'s> {
     members: Members,
-    lane: usize,
+    lane: Lane<'s>,
     marker_key: &'s [u8],
-    source: &'s Source,
-    rules: &'s Rules,
     limits: Limits,
     stop: &'s Stop,
     /// Who was master last.
     last: Option<Endpoint>,
-    wire: Option<BufWriter<Wire>>,
-    guard: Guard,
-    pending: VecDeque<Pending>,
-    in_flight_bytes: usize,
-    /// Applied batches that nobody has asked for yet.
-    done: Vec<Applied>,
-    /// What became of the batch behind those, to be told once they are known.
-    fault: Option<Fault>,
+    pipeline: Option<Pipeline<'s>>,
 }
 
 impl<'s> ServerSink<'s> {
@@ -82,22 +42,8 @@ impl<'s> ServerSink<'s> {
         limits: Limits,
         stop: &'s Stop,
     ) -> Self {
-        ServerSink {
-            members,
-            lane,
-            marker_key: &rules.marker_key,
-            source,
-            rules,
-            limits,
-            stop,
-            last: None,
-            wire: None,
-            guard: Guard::Script,
-            pending: VecDeque::new(),
-            in_flight_bytes: 0,
-            done: Vec::new(),
-            fault: None,
-        }
+        let lane = Lane { number: lane, source, rules, bytes_max: limits.in_flight_bytes_max / 2 };
+        ServerSink { members, lane, marker_key: &rules.marker_key, limits, stop, last: None, pipeline: None }
     }
 
     fn timeout(&self) -> Duration {
@@ -116,47 +62,6 @@ impl<'s> ServerSink<'s> {
             }
             Err(none) => Err(no_master(&none)),
         }
-    }
-
-    /// Opens the connection that batches go through.
-    fn open(&mut self) -> Result<(), Fault> {
-        let endpoint = self.last.clone().unwrap_or_else(|| self.members.master.clone());
-        let lost = |error: std::io::Error| Fault::Lost(format!("{endpoint}: {error}"));
-        let mut wire = Wire::connect(&endpoint, self.timeout()).map_err(lost)?;
-        let mut hello = Vec::new();
-        let mut logs_in = false;
-        if let Some(credentials) = &self.members.credentials {
-            let password = credentials.password.expose().as_bytes();
-            logs_in = true;
-            match &credentials.username {
-                Some(username) => encode::command(&mut hello, &[b"AUTH", username.as_bytes(), password]),
-                None => encode::command(&mut hello, &[b"AUTH", password]),
-            }
-        }
-        // What a batch is made of must be permitted: without MULTI its commands would run bare.
-        encode::command(&mut hello, &[b"WATCH".as_slice(), self.marker_key]);
-        encode::command(&mut hello, &[b"MULTI".as_slice()]);
-        encode::command(&mut hello, &[b"EXEC".as_slice()]);
-        encode::command(&mut hello, &[b"EVAL".as_slice(), b"return 1", b"0"]);
-        wire.write_all(&hello).map_err(lost)?;
-        if logs_in && matches!(next_token(&mut wire).map_err(lost)?, Token::Error(_)) {
-            // A server may repeat the password in its answer, so that is not shown.
-            return Err(control::refused(&endpoint.to_string(), b"WRONGPASS"));
-        }
-        for _ in ["WATCH", "MULTI", "EXEC"] {
-            if let Token::Error(text) = next_token(&mut wire).map_err(lost)? {
-                return Err(control::refused(&endpoint.to_string(), &text));
-            }
-        }
-        self.guard = match next_token(&mut wire).map_err(lost)? {
-            Token::Error(text) if text.starts_with(b"NOPERM") || text.starts_with(b"ERR unknown command") => {
-                Guard::Read
-            }
-            Token::Error(text) => return Err(control::refused(&endpoint.to_string(), &text)),
-            _ => Guard::Script,
-        };
-        self.wire = Some(BufWriter::with_capacity(WRITE_BYTES, wire));
-        Ok(())
     }
 
     /// A server that was restarted with an append-only file of its own may have a torn transaction at
@@ -187,96 +92,11 @@ impl<'s> ServerSink<'s> {
             }
         }
     }
-
-    fn write_batch(&mut self, part: &LanePart, batch: &Batch, old: &str, new: &str) -> Result<Queued, Fault> {
-        let name = self.name();
-        let lost = |error: std::io::Error| Fault::Lost(format!("{name}: {error}"));
-        let Some(wire) = self.wire.as_mut() else {
-            return Err(Fault::Lost(format!("{name}: not connected")));
-        };
-        let mut text = Vec::with_capacity(512);
-        let key = self.marker_key;
-        encode::command(&mut text, &[b"WATCH".as_slice(), key]);
-        match self.guard {
-            Guard::Script => {
-                encode::command(
-                    &mut text,
-                    &[b"EVAL".as_slice(), GUARD.as_bytes(), b"1", key, old.as_bytes()],
-                );
-            }
-            Guard::Read => encode::command(&mut text, &[b"GET".as_slice(), key]),
-        }
-        encode::command(&mut text, &[b"MULTI".as_slice()]);
-        if batch.swaps {
-            // Otherwise the marker would move with the database and leave a copy behind.
-            encode::command(&mut text, &[b"DEL".as_slice(), key]);
-        }
-        wire.write_all(&text).map_err(lost)?;
-        let written =
-            write_commands(wire, self.source, self.rules, self.lane, (part, batch), 0).map_err(lost)?;
-        text.clear();
-        if written.db != 0 {
-            encode::select(&mut text, 0);
-        }
-        encode::command(&mut text, &[b"SET".as_slice(), key, new.as_bytes()]);
-        if self.guard == Guard::Read {
-            wire.write_all(&text).and_then(|()| wire.flush()).map_err(lost)?;
-            expect_marker(wire.get_mut(), old).map_err(|found| match found {
-                Some(error) => lost(error),
-                None => Fault::Marker(format!("the marker of {name} is not what this batch expects")),
-            })?;
-            text.clear();
-        }
-        part.check(self.source)?;
-        encode::command(&mut text, &[b"EXEC".as_slice()]);
-        wire.write_all(&text).and_then(|()| wire.flush()).map_err(lost)?;
-        let before = written.before + usize::from(batch.swaps);
-        let after = 1 + usize::from(written.db != 0);
-        let total = before + written.sent.len() + after;
-        Ok(Queued { before, total, sent: written.sent })
-    }
-
-    /// Takes the replies that have come, and waits for a batch's worth of them if asked to.
-    fn digest(&mut self, wait: bool) -> Result<Vec<Applied>, Fault> {
-        if let Some(fault) = self.fault.take() {
-            return Err(fault);
-        }
-        let name = self.name();
-        let Some(wire) = self.wire.as_mut() else { return Ok(Vec::new()) };
-        let wire = wire.get_mut();
-        let mut applied = Vec::new();
-        wire.receive().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
-        while let Some(pending) = self.pending.front_mut() {
-            let digested = match pending.digest(&mut wire.inbox, self.source, &name) {
-                Err(fault) if !applied.is_empty() => {
-                    self.fault = Some(fault);
-                    break;
-                }
-                digested => digested?,
-            };
-            match digested {
-                Some(done) => {
-                    self.in_flight_bytes -= pending.bytes();
-                    self.pending.pop_front();
-                    applied.push(done);
-                }
-                None if wait && applied.is_empty() => {
-                    wire.wait().map_err(|error| Fault::Lost(format!("{name}: {error}")))?;
-                }
-                None => break,
-            }
-        }
-        Ok(applied)
-    }
 }
 
 impl Sink for ServerSink<'_> {
     fn attach(&mut self) -> Result<Attached, Fault> {
-        self.wire = None;
-        self.pending.clear();
-        self.done.clear();
-        self.fault = None;
-        self.in_flight_bytes = 0;
+        self.pipeline = None;
         let mut connection = self.master()?;
         let name = self.name();
         let failed = |error: redis::RedisError| fault(&name, &error);
@@ -288,7 +108,9 @@ impl Sink for ServerSink<'_> {
         if marker.as_ref().is_some_and(|marker| marker.server != server) {
             self.mend_append_only_file(&mut connection)?;
         }
-        self.open()?;
+        let endpoint = self.last.as_ref().unwrap_or(&self.members.master);
+        let credentials = self.members.credentials.as_ref();
+        self.pipeline = Some(Pipeline::open(self.lane, endpoint, credentials, self.timeout())?);
         let own = u64::from(marker.is_some());
         Ok(Attached { marker, is_empty: control::keys_in(&keyspace) == own, server })
     }
@@ -304,29 +126,18 @@ impl Sink for ServerSink<'_> {
     }
 
     fn apply(&mut self, part: &Arc<LanePart>, batch: Batch, old: &Marker, new: &Marker) -> Result<(), Fault> {
-        if self.guard == Guard::Read {
-            // The marker can only be read once the batch before has moved it.
-            while !self.pending.is_empty() {
-                let done = self.digest(true)?;
-                self.done.extend(done);
-            }
+        match &mut self.pipeline {
+            Some(pipeline) => pipeline.apply(part, batch, (old, new)),
+            None => Err(Fault::Lost(format!("{}: not connected", self.name()))),
         }
-        let queued = self.write_batch(part, &batch, &old.to_string(), &new.to_string())?;
-        self.in_flight_bytes += batch.bytes as usize;
-        let guarded = self.guard == Guard::Script;
-        self.pending.push_back(Pending::new(Arc::clone(part), batch, new.clone(), queued, guarded));
-        Ok(())
     }
 
     fn applied(&mut self, wait: bool) -> Result<Vec<Applied>, Fault> {
-        let mut applied = std::mem::take(&mut self.done);
-        let wait = wait && applied.is_empty();
-        applied.extend(self.digest(wait)?);
-        Ok(applied)
+        self.pipeline.as_mut().map_or(Ok(Vec::new()), |pipeline| pipeline.applied(wait))
     }
 
     fn in_flight_bytes(&self) -> usize {
-        self.in_flight_bytes
+        self.pipeline.as_ref().map_or(0, Pipeline::bytes)
     }
 
     fn rest(&mut self) -> Result<(), Fault> {
@@ -380,43 +191,9 @@ pub fn no_master(none: &NoMaster) -> Fault {
                 // A refusal such as a wrong password does not go away by waiting.
                 fatal @ Fault::Fatal(_) => return fatal,
                 Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => said.push(text),
-                Fault::Diverged(_) | Fault::Refused(_) => {}
+                Fault::Diverged(_) => {}
             },
         }
     }
     Fault::Lost(format!("no master: {}", said.join("; ")))
-}
-
-/// Waits for the next reply.
-fn next_token(wire: &mut Wire) -> std::io::Result<Token> {
-    loop {
-        if let Some(token) = wire.inbox.token().map_err(std::io::Error::other)? {
-            return Ok(token);
-        }
-        wire.wait()?;
-    }
-}
-
-/// Waits for the replies to WATCH and GET; `Err(None)` if the marker is another.
-fn expect_marker(wire: &mut Wire, old: &str) -> Result<(), Option<std::io::Error>> {
-    next_token(wire)?;
-    loop {
-        match wire.inbox.bulk().map_err(std::io::Error::other)? {
-            Some(found) if found.as_deref() == Some(old.as_bytes()) => return Ok(()),
-            Some(_) => return Err(None),
-            None => wire.wait()?,
-        }
-    }
-}
-
-/// An error for something that only a fault of this program could bring about.
-pub(super) fn out_of_step(name: &str, what: &str) -> Fault {
-    Fault::Fatal(
-        Error::new(Kind::Stopped, "a target's replies do not fit what was sent")
-            .place("target", name)
-            .place("found", shown(what.as_bytes()))
-            .remedy(
-                "check that no proxy rewrites the connection; then run the same command again, it resumes",
-            ),
-    )
 }

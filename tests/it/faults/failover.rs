@@ -51,8 +51,9 @@ impl Sets {
         self.drill.wait_for(run, &self.targets.masters[0], fraction);
     }
 
-    /// The replica hears nothing more.
+    /// The replica, which has begun to follow the load, hears nothing more.
     fn cut_replica_off(&self) {
+        drill::eventually("the replica's first marker", || mark(&self.replica).is_some());
         self.link.refuse(true);
         self.link.cut();
     }

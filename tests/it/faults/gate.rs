@@ -1,5 +1,5 @@
-//! A proxy that knows where batches begin: it stops a connection right before the MULTI of one, lets some more through,
-//! and keeps the rest, also when the client has gone.
+//! A proxy that knows where transactions begin and end: it stops a connection right before the MULTI or the EXEC of one,
+//! lets some more through, and keeps the rest, also when the client has gone.
 
 use crate::drill::eventually;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,11 +9,30 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-const BEGIN: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-/// Part of the guard's script: a connection that has sent this is one for batches.
-const GUARD: &[u8] = b"PEXPIRE";
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+/// A connection that has sent this and MULTI in one go is one for batches.
+const GUARD: &[u8] = b"\r\n$3\r\nGET\r\n";
 const POLL_PAUSE: Duration = Duration::from_micros(500);
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Where a connection is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Before the commands are queued.
+    Multi,
+    /// Before they are carried out.
+    Exec,
+}
+
+impl Before {
+    fn word(self) -> &'static [u8] {
+        match self {
+            Before::Multi => MULTI,
+            Before::Exec => EXEC,
+        }
+    }
+}
 
 /// The proxy; its threads end with the process.
 #[derive(Debug)]
@@ -26,9 +45,9 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct State {
     is_closed: bool,
-    /// Batches that may still begin, by connection; none where there is no number.
+    /// How often the place may still be passed, by connection; never where there is no number.
     left: BTreeMap<usize, usize>,
-    /// Those that stand before a batch, in the order in which they came there.
+    /// Those that stand there, in the order in which they came.
     stopped: Vec<usize>,
     /// Connections that nothing stops any more.
     free: BTreeSet<usize>,
@@ -44,12 +63,12 @@ struct State {
 
 impl Gate {
     /// Before a server.
-    pub fn start(upstream: String) -> Self {
+    pub fn start(upstream: String, before: Before) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("a bound port").port();
         let shared = Arc::default();
         let theirs = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &upstream, &theirs));
+        thread::spawn(move || accept(&listener, &upstream, before, &theirs));
         Self { port, shared }
     }
 
@@ -58,13 +77,13 @@ impl Gate {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Stops the next connection that begins a batch, right before its MULTI. Nobody else gets through from then on.
+    /// Stops the next connection that gets to the place. Nobody else gets through from then on.
     pub fn close(&self) {
         self.state().is_closed = true;
         eventually("a batch", || !self.state().stopped.is_empty());
     }
 
-    /// Lets the stopped connection begin so many batches.
+    /// Lets the stopped connection pass the place so many times.
     pub fn pass(&self, batches: usize) {
         let mut state = self.state();
         let first = state.stopped[0];
@@ -82,7 +101,7 @@ impl Gate {
         state.stopped.first().is_some_and(|first| state.abandoned.contains(first))
     }
 
-    /// Lets new connections through, each up to its first batch, and waits for one to get there.
+    /// Lets new connections through, each up to the place, and waits for one to get there.
     pub fn admit_another(&self) {
         self.state().admits = true;
         eventually("another connection's first batch", || self.state().stopped.len() > 1);
@@ -109,7 +128,7 @@ fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
     shared.lock().expect("no panic inside")
 }
 
-fn accept(listener: &TcpListener, upstream: &str, shared: &Arc<Mutex<State>>) {
+fn accept(listener: &TcpListener, upstream: &str, before: Before, shared: &Arc<Mutex<State>>) {
     for (id, client) in listener.incoming().enumerate() {
         let waits = |state: &State| state.is_closed && !state.stopped.is_empty() && !state.admits;
         while waits(&lock(shared)) {
@@ -119,12 +138,17 @@ fn accept(listener: &TcpListener, upstream: &str, shared: &Arc<Mutex<State>>) {
         let copy = |socket: &TcpStream| socket.try_clone().expect("a socket can be shared");
         let (down_client, down_server) = (copy(&client), copy(&server));
         let (up, down) = (Arc::clone(shared), Arc::clone(shared));
-        thread::spawn(move || carry_up(id, client, server, &up));
+        thread::spawn(move || carry_up(id, (client, server), before, &up));
         thread::spawn(move || carry_down(id, down_server, down_client, &down));
     }
 }
 
-fn carry_up(id: usize, mut client: TcpStream, mut server: TcpStream, shared: &Mutex<State>) {
+fn carry_up(
+    id: usize,
+    (mut client, mut server): (TcpStream, TcpStream),
+    before: Before,
+    shared: &Mutex<State>,
+) {
     client.set_read_timeout(Some(POLL_PAUSE)).expect("a timeout");
     let (mut kept, mut buffer, mut is_guarded, mut is_over) =
         (Vec::new(), vec![0; CHUNK_BYTES], false, false);
@@ -139,11 +163,12 @@ fn carry_up(id: usize, mut client: TcpStream, mut server: TcpStream, shared: &Mu
                 Err(_) => is_over = true,
             }
         }
-        is_guarded |= kept.windows(GUARD.len()).any(|bytes| bytes == GUARD);
+        is_guarded |= find(&kept, GUARD).is_some_and(|at| find(&kept[at..], MULTI).is_some());
         if is_over {
             lock(shared).abandoned.insert(id);
         }
-        let passing = if is_guarded { passing(id, &kept, &mut lock(shared)) } else { kept.len() };
+        let passing =
+            if is_guarded { passing(id, &kept, before.word(), &mut lock(shared)) } else { kept.len() };
         if server.write_all(&kept[..passing]).is_err() {
             return;
         }
@@ -154,11 +179,11 @@ fn carry_up(id: usize, mut client: TcpStream, mut server: TcpStream, shared: &Mu
 }
 
 /// How many of the bytes may go on.
-fn passing(id: usize, kept: &[u8], state: &mut State) -> usize {
+fn passing(id: usize, kept: &[u8], word: &[u8], state: &mut State) -> usize {
     let mut from = 0;
     while state.is_closed && !state.free.contains(&id) {
-        let Some(at) = kept[from..].windows(BEGIN.len()).position(|bytes| bytes == BEGIN) else {
-            return kept.len() - begun(&kept[from..]);
+        let Some(at) = find(&kept[from..], word) else {
+            return kept.len() - begun(&kept[from..], word);
         };
         match state.left.get_mut(&id) {
             Some(left @ 1..) => *left -= 1,
@@ -169,14 +194,18 @@ fn passing(id: usize, kept: &[u8], state: &mut State) -> usize {
                 return from + at;
             }
         }
-        from += at + BEGIN.len();
+        from += at + word.len();
     }
     kept.len()
 }
 
-/// Bytes at the end that may be the beginning of a [`BEGIN`].
-fn begun(bytes: &[u8]) -> usize {
-    (1..BEGIN.len()).rev().find(|len| bytes.ends_with(&BEGIN[..*len])).unwrap_or(0)
+fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
+    bytes.windows(word.len()).position(|bytes| bytes == word)
+}
+
+/// Bytes at the end that may be the beginning of `word`.
+fn begun(bytes: &[u8], word: &[u8]) -> usize {
+    (1..word.len()).rev().find(|len| bytes.ends_with(&word[..*len])).unwrap_or(0)
 }
 
 fn carry_down(id: usize, mut server: TcpStream, mut client: TcpStream, shared: &Mutex<State>) {
