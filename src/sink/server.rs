@@ -1,5 +1,4 @@
-//! A live master: batches as guarded transactions (see [`super::pipeline`]), everything else through the redis
-//! crate.
+//! A live master: batches as guarded transactions (`pipeline.rs`), everything else through the redis crate.
 
 use std::sync::Arc;
 use std::time::Duration;
