@@ -103,10 +103,16 @@ fn survey_to<P: Placement>(
 }
 
 /// Finds out which commands are the last on their keys: a pass of its own over a surveyed source, for
-/// sources with deadlines.
-pub fn touches<P: Placement>(source: &Source, rules: &Rules<P>, survey: &Survey) -> Result<Touches> {
+/// sources with deadlines. `go_on` says whether to, window by window.
+pub fn touches<P: Placement>(
+    source: &Source,
+    rules: &Rules<P>,
+    survey: &Survey,
+    go_on: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<Touches> {
     let touches = Touches::new(survey.tally.total);
     let look = |surveyed: &Surveyed| {
+        go_on()?;
         walk(source, surveyed, rules, |step| {
             let Command { db, ordinal, .. } = step.command;
             match step.routed {

@@ -114,7 +114,8 @@ impl Load<'_> {
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
         if load.shift_ms > 0 {
             let begun = Instant::now();
-            let touched = self.pool.install(|| touches(&self.source, &rules, &survey))?;
+            let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+            let touched = self.pool.install(|| touches(&self.source, &rules, &survey, &go_on))?;
             rules.touches = Some(Arc::new(touched));
             self.times.survey_s += begun.elapsed().as_secs_f64();
         }

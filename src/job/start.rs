@@ -77,7 +77,7 @@ pub fn decide(
     // A lane is settled only after all of them are applied, and markers go only after all are settled.
     let settled = markers.iter().all(|marker| marker.phase == Phase::Settled);
     if settled {
-        match checkpoint.map(|checkpoint| checkpoint.status) {
+        match checkpoint.as_ref().map(|checkpoint| checkpoint.status) {
             Some(Status::Complete) => return Ok(Start::Complete(load)),
             Some(Status::Finishing) => return Ok(Start::Finish(load)),
             _ if removal_has_begun(found) => return Ok(Start::Finish(load)),
@@ -85,6 +85,7 @@ pub fn decide(
         }
     }
     resumable(job, found)?;
+    say_what_is_unseen(checkpoint.as_ref(), found, warn);
     Ok(Start::Resume(load))
 }
 
@@ -93,6 +94,24 @@ pub fn decide(
 fn removal_has_begun(found: &[Found]) -> bool {
     let mut markerless = found.iter().filter(|found| found.marker.is_none()).peekable();
     markerless.peek().is_none() || markerless.any(|found| !found.is_empty())
+}
+
+/// A run that ended in good order has recorded where its markers stand. Where one stands further on, the replies to
+/// the last transaction may never have been read.
+fn say_what_is_unseen(checkpoint: Option<&Checkpoint>, found: &[Found], warn: &dyn Fn(String)) {
+    let place = |marker: &Marker| (marker.window, marker.batch);
+    let recorded: Vec<Marker> = checkpoint.iter().flat_map(|checkpoint| checkpoint.markers()).collect();
+    let unseen = found.iter().filter_map(|found| found.marker.as_ref()).filter(|marker| {
+        let known = recorded.iter().find(|known| known.lane == marker.lane).map(place).unwrap_or_default();
+        marker.phase == Phase::Loading && place(marker) > known
+    });
+    let count = unseen.count();
+    if count > 0 {
+        warn(format!(
+            "the run before was cut off: errors that single commands may have met in the last transaction of \
+             {count} targets are not known"
+        ));
+    }
 }
 
 fn diverged(checkpoint: Option<&Checkpoint>) -> Option<Phase> {

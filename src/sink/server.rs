@@ -160,7 +160,9 @@ impl Sink for ServerSink<'_> {
         }
         // WAIT looks at the last write of its own connection, so there must be one.
         exchange::exchange(&mut connection, self.marker_key, marker, marker, &name)?;
-        settle::wait_for_replicas(&mut connection, &name, replicas, self.limits.replica_wait_ms, self.stop)
+        let wait_ms = self.limits.replica_wait_ms;
+        settle::wait_for_replicas(&mut connection, &name, replicas, wait_ms, self.stop)?;
+        settle::wait_for_file(&mut connection, &name, wait_ms, self.stop)
     }
 
     fn finish(&mut self, marker: &Marker) -> Result<(), Fault> {

@@ -145,6 +145,9 @@ impl Unshift<'_> {
     }
 }
 
+/// WAIT and WAITAOF block the connection, so they are asked for in pieces.
+const PIECE_MS: u64 = 200;
+
 /// Waits until `replicas` replicas have all that was written; gives up after `wait_ms`.
 pub fn wait_for_replicas(
     connection: &mut Connection,
@@ -153,8 +156,6 @@ pub fn wait_for_replicas(
     wait_ms: u64,
     stop: &Stop,
 ) -> Result<(), Fault> {
-    /// WAIT blocks the connection, so it is asked for in pieces.
-    const PIECE_MS: u64 = 200;
     let failed = |error: RedisError| control::fault(name, &error);
     let deadline = Instant::now() + Duration::from_millis(wait_ms);
     if replicas == 0 {
@@ -181,4 +182,37 @@ pub fn wait_for_replicas(
             ));
         }
     }
+}
+
+/// Waits until the target's own append-only file, if it keeps one, is on its disk. A server before 7.2 cannot
+/// say that, nor one that leaves syncing to its system; then nothing is waited for.
+pub fn wait_for_file(
+    connection: &mut Connection,
+    name: &str,
+    wait_ms: u64,
+    stop: &Stop,
+) -> Result<(), Fault> {
+    let failed = |error: RedisError| control::fault(name, &error);
+    let info: String = redis::cmd("INFO").arg("persistence").query(connection).map_err(failed)?;
+    if control::info_field(&info, "aof_enabled") != Some("1") {
+        return Ok(());
+    }
+    let deadline = Instant::now() + Duration::from_millis(wait_ms);
+    while Instant::now() < deadline {
+        let asked = redis::cmd("WAITAOF").arg(1).arg(0).arg(PIECE_MS).query::<(u64, u64)>(connection);
+        match asked {
+            Ok((1.., _)) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if control::reply_text(&error).is_none() => return Err(failed(error)),
+            Err(error) => {
+                tracing::debug!(target = %name, %error, "WAITAOF was answered with an error");
+                return Ok(());
+            }
+        }
+        if stop.requested() {
+            return Err(Fault::Wait("asked to stop".into()));
+        }
+    }
+    tracing::warn!(target = %name, "the append-only file was not on disk in time (appendfsync no?)");
+    Ok(())
 }
