@@ -46,10 +46,15 @@ pub fn run(job: &Job, stop: &Stop) -> Ended {
     }
 }
 
+/// How much the threads that frame and route stand back behind others (as for nice).
+const PARTITION_NICE: i32 = 10;
+
 fn threads(job: &Job) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads)
         .thread_name(|number| format!("partition-{number}"))
+        // The writers, which feed the targets, and the targets themselves go first where cores are few.
+        .start_handler(|_| drop(rustix::process::setpriority_process(None, PARTITION_NICE)))
         .build()
         .map_err(|error| Error::new(Kind::Local, "cannot start threads").caused_by(error))
 }
