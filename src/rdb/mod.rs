@@ -14,6 +14,8 @@ pub mod elements;
 mod extent;
 mod fault;
 pub mod fields;
+#[cfg(test)]
+mod fixture_tests;
 mod header;
 mod intset;
 mod kind;
