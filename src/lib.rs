@@ -19,6 +19,7 @@ pub mod marker;
 pub mod merge;
 pub mod partition;
 pub mod progress;
+pub mod rdb;
 pub mod report;
 pub mod resp;
 pub mod route;

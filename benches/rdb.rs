@@ -1,0 +1,97 @@
+//! Walking an RDB file of small keys, taking lists apart, and the checksum, each on one core.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use redcluster_load::rdb::{Fault, Item, Reader, crc64, elements, payload};
+
+const FILE_BYTES: usize = 64 << 20;
+const LISTPACK_ENTRIES: u16 = 128;
+
+/// Strings of `value_bytes` under keys of 16 bytes, as a server writes them.
+fn strings(value_bytes: usize) -> Vec<u8> {
+    let mut file = b"REDIS0012\xfe\x00".to_vec();
+    for number in 0.. {
+        if file.len() >= FILE_BYTES {
+            break;
+        }
+        file.extend(format!("\0\x10key:{number:012}").as_bytes());
+        // A length in five bytes holds any size.
+        file.push(0x80);
+        file.extend((value_bytes as u32).to_be_bytes());
+        file.resize(file.len() + value_bytes, b'v');
+    }
+    file.extend(b"\xff\0\0\0\0\0\0\0\0");
+    file
+}
+
+/// Lists of one listpack of short strings and numbers each.
+fn lists() -> Vec<u8> {
+    let mut listpack = vec![0; 4];
+    listpack.extend(LISTPACK_ENTRIES.to_le_bytes());
+    for number in 0..LISTPACK_ENTRIES {
+        listpack.extend(if number % 2 == 0 { b"\x8aabcdefghij\x0b".as_slice() } else { b"\xc4\xd2\x02" });
+    }
+    listpack.push(0xff);
+    let total = listpack.len() as u32;
+    listpack[..4].copy_from_slice(&total.to_le_bytes());
+    let mut file = b"REDIS0012\xfe\x00".to_vec();
+    for number in 0.. {
+        if file.len() >= FILE_BYTES {
+            break;
+        }
+        file.extend(format!("\x12\x10key:{number:012}\x01\x02").as_bytes());
+        file.push(0x80);
+        file.extend(total.to_be_bytes());
+        file.extend(&listpack);
+    }
+    file.extend(b"\xff\0\0\0\0\0\0\0\0");
+    file
+}
+
+fn walk(file: &[u8], mut each: impl FnMut(&Item<'_>)) {
+    for entry in Reader::new(file).expect("a sound header") {
+        each(&entry.expect("a sound entry").item);
+    }
+}
+
+fn rdb(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("rdb");
+    group.sample_size(20);
+    for value_bytes in [8, 32, 1024] {
+        let file = strings(value_bytes);
+        group.throughput(Throughput::Bytes(file.len() as u64));
+        group.bench_function(BenchmarkId::new("walk", value_bytes), |bench| {
+            bench.iter(|| walk(&file, |item| _ = black_box(item)));
+        });
+        group.bench_function(BenchmarkId::new("walk-and-footer", value_bytes), |bench| {
+            bench.iter(|| {
+                walk(&file, |item| {
+                    if let Item::Value(value) = item {
+                        black_box(payload::footer(value.object.kind, value.object.body));
+                    }
+                });
+            });
+        });
+    }
+    let file = lists();
+    group.throughput(Throughput::Bytes(file.len() as u64));
+    group.bench_function("elements/listpack", |bench| {
+        bench.iter(|| {
+            walk(&file, |item| {
+                if let Item::Value(value) = item {
+                    let visited = elements::visit(&value.object, |element| {
+                        black_box(element);
+                        Ok::<(), Fault>(())
+                    });
+                    visited.expect("a sound list");
+                }
+            });
+        });
+    });
+    group.bench_function("crc64", |bench| bench.iter(|| crc64::checksum(black_box(&file))));
+    group.finish();
+}
+
+criterion_group!(benches, rdb);
+criterion_main!(benches);

@@ -1,0 +1,326 @@
+//! Takes a value apart into what plain commands can carry, for targets that do not know its type or
+//! limit the size of an argument.
+//!
+//! The elements come one at a time, borrowed where the encoding allows it, so that a list of any size
+//! needs no memory but that of its largest compressed string.
+
+use std::fmt::Write;
+
+use nom::number::complete::{le_f64, le_i64, le_u64};
+
+use super::blob::{DamagedAt, Digits, Piece};
+use super::compact::{Blob, Format};
+use super::extent::{CONTAINER_PLAIN, SCORE_INFINITE, SCORE_MINUS_INFINITE};
+use super::fault::{Bad, Fault, damage, unsupported};
+use super::kind::Kind;
+use super::reader::Object;
+use super::scan::{Parsed, byte, bytes, length, string};
+use super::{intset, zipmap};
+
+/// A string longer than this comes in several pieces.
+pub const PIECE_BYTES: usize = 16 << 20;
+
+/// A server takes no later deadline of a field from a file (`EB_EXPIRE_TIME_MAX`, ebuckets.h).
+const FIELD_DEADLINE_MAX_MS: u64 = (1 << 48) - 1;
+
+/// One element of a value, with the command that puts it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element<'e> {
+    /// A piece of a string: the first is for SET, the others are for APPEND. An empty string has one.
+    Piece {
+        /// At most [`PIECE_BYTES`].
+        bytes: &'e [u8],
+        /// Whether it is the first.
+        is_first: bool,
+    },
+    /// An element of a list, for RPUSH.
+    Item(&'e [u8]),
+    /// A member of a set, for SADD.
+    Member(&'e [u8]),
+    /// A member of a sorted set, for ZADD.
+    Scored {
+        /// The member.
+        member: &'e [u8],
+        /// Its score in the fewest digits that give the same double; `inf` and `-inf` for the infinities.
+        score: &'e str,
+    },
+    /// A field of a hash, for HSET and HPEXPIREAT.
+    Field {
+        /// The field.
+        field: &'e [u8],
+        /// Its value.
+        value: &'e [u8],
+        /// Unix time in milliseconds at which the field expires.
+        deadline_ms: Option<i64>,
+    },
+}
+
+/// Hands the elements of an object to `each`, in their order, until it fails or there are no more.
+///
+/// A kind that cannot be taken apart ([`Kind::is_divisible`]) is [`Fault::Unsupported`].
+pub fn visit<E: From<Fault>>(
+    object: &Object<'_>,
+    mut each: impl FnMut(Element<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    match take_apart(object, |element| each(element).map_err(Stop::Caller)) {
+        Ok(()) => Ok(()),
+        Err(Stop::Caller(error)) => Err(error),
+        Err(Stop::Bad(bad)) => Err(Fault::new(bad, object.body, object.at).into()),
+    }
+}
+
+/// Decodes an object to see if it is sound, as a server does when it loads; listpacks and intsets are
+/// looked through too, which servers do only if told to. What is inside streams and values of modules is
+/// not looked at, and members that come twice are not noticed.
+pub fn check(object: &Object<'_>) -> Result<(), Fault> {
+    if object.kind.is_divisible() { visit(object, |_| Ok(())) } else { Ok(()) }
+}
+
+/// Why a visit ended early.
+enum Stop<E> {
+    Bad(nom::Err<Bad>),
+    Caller(E),
+}
+
+impl<E> From<nom::Err<Bad>> for Stop<E> {
+    fn from(bad: nom::Err<Bad>) -> Self {
+        Stop::Bad(bad)
+    }
+}
+
+type Visited<E> = Result<(), Stop<E>>;
+
+fn take_apart<E>(object: &Object<'_>, mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let body = object.body;
+    match object.kind {
+        Kind::String => pieces(body, each),
+        Kind::List => texts(body, |item| each(Element::Item(item))),
+        Kind::Set => texts(body, |member| each(Element::Member(member))),
+        Kind::SortedSet => scores(body, text_score, each),
+        Kind::SortedSet2 => scores(body, binary_score, each),
+        Kind::ListQuicklist | Kind::ListQuicklist2 => nodes(object.kind, body, each),
+        Kind::ListZiplist => singles(body, Format::Ziplist, |item| each(Element::Item(item))).map(drop),
+        Kind::SetListpack => {
+            singles(body, Format::Listpack, |member| each(Element::Member(member))).map(drop)
+        }
+        Kind::SetIntset => members(body, each),
+        Kind::SortedSetZiplist => scored_pairs(body, Format::Ziplist, each),
+        Kind::SortedSetListpack => scored_pairs(body, Format::Listpack, each),
+        Kind::HashZipmap => zipmap_fields(body, each),
+        Kind::HashZiplist => field_pairs(body, Format::Ziplist, each),
+        Kind::HashListpack => field_pairs(body, Format::Listpack, each),
+        Kind::HashFieldsListpackEarly => field_triples(body, each),
+        // The earliest deadline in front is a hint that the server skips as well.
+        Kind::HashFieldsListpack => field_triples(bytes(body, 8)?.0, each),
+        Kind::Hash | Kind::HashFieldsEarly | Kind::HashFields | Kind::HashFieldsValkey => {
+            fields(object.kind, body, each)
+        }
+        Kind::Module | Kind::Stream | Kind::Stream2 | Kind::Stream3 => {
+            Err(unsupported(body, object.kind.name()).into())
+        }
+    }
+}
+
+fn pieces<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let (_, whole) = string(body)?;
+    let (first, rest) = whole.split_at_checked(PIECE_BYTES).unwrap_or((&whole, &[]));
+    each(Element::Piece { bytes: first, is_first: true })?;
+    rest.chunks(PIECE_BYTES).try_for_each(|bytes| each(Element::Piece { bytes, is_first: false }))
+}
+
+fn texts<E>(body: &[u8], mut each: impl FnMut(&[u8]) -> Visited<E>) -> Visited<E> {
+    let (mut rest, count) = length(body)?;
+    for _ in 0..count {
+        let (after, text) = string(rest)?;
+        each(&text)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn scores<'a, E>(
+    body: &'a [u8],
+    read: impl Fn(&'a [u8]) -> Parsed<'a, f64>,
+    mut each: impl FnMut(Element<'_>) -> Visited<E>,
+) -> Visited<E> {
+    let (mut rest, count) = length(body)?;
+    let mut text = String::new();
+    for _ in 0..count {
+        let (after, member) = string(rest)?;
+        let (after, score) = read(after)?;
+        each(Element::Scored { member: &member, score: shown(score, &mut text) })?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn text_score(input: &[u8]) -> Parsed<'_, f64> {
+    match byte(input)? {
+        (rest, SCORE_INFINITE) => Ok((rest, f64::INFINITY)),
+        (rest, SCORE_MINUS_INFINITE) => Ok((rest, f64::NEG_INFINITY)),
+        (rest, length) => {
+            let (rest, text) = bytes(rest, u64::from(length))?;
+            Ok((rest, parsed_score(text).ok_or(damage(input, "a score"))?))
+        }
+    }
+}
+
+fn binary_score(input: &[u8]) -> Parsed<'_, f64> {
+    match le_f64(input)? {
+        (_, score) if score.is_nan() => Err(damage(input, "a score that is a number")),
+        sound => Ok(sound),
+    }
+}
+
+/// Reads a score that a server has written as text.
+fn parsed_score(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())
+}
+
+/// The shortest text that reads as the same double, with an exponent where the digits would be many.
+fn shown(score: f64, text: &mut String) -> &str {
+    text.clear();
+    let magnitude = score.abs();
+    // Writing to a string cannot fail.
+    let _ = if magnitude == 0.0 || magnitude.is_infinite() || (1e-5..1e17).contains(&magnitude) {
+        write!(text, "{score}")
+    } else {
+        write!(text, "{score:e}")
+    };
+    text
+}
+
+fn nodes<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let (mut rest, count) = length(body)?;
+    for _ in 0..count {
+        let (node, container) = if kind == Kind::ListQuicklist2 { length(rest)? } else { (rest, 0) };
+        rest = if container == CONTAINER_PLAIN {
+            let (rest, item) = string(node)?;
+            each(Element::Item(&item))?;
+            rest
+        } else {
+            let format = if kind == Kind::ListQuicklist2 { Format::Listpack } else { Format::Ziplist };
+            singles(node, format, |item| each(Element::Item(item)))?
+        };
+    }
+    Ok(())
+}
+
+/// The entries of the string at the start of `body`; gives what follows it.
+fn singles<E>(
+    body: &[u8],
+    format: Format,
+    mut each: impl FnMut(&[u8]) -> Visited<E>,
+) -> Result<&[u8], Stop<E>> {
+    let (rest, blob) = Blob::read(body)?;
+    let mut digits = Digits::default();
+    blob.tuples(format, |[piece]| each(piece.bytes(&mut digits)))?;
+    Ok(rest)
+}
+
+fn members<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let (_, blob) = Blob::read(body)?;
+    let members = intset::members(&blob.bytes).ok_or(blob.damaged(DamagedAt(0), "an intset with members"))?;
+    let mut digits = Digits::default();
+    for member in members {
+        each(Element::Member(digits.of(member)))?;
+    }
+    Ok(())
+}
+
+fn scored_pairs<E>(
+    body: &[u8],
+    format: Format,
+    mut each: impl FnMut(Element<'_>) -> Visited<E>,
+) -> Visited<E> {
+    let (_, blob) = Blob::read(body)?;
+    let mut digits = Digits::default();
+    let mut text = String::new();
+    blob.tuples(format, |[member, score]| {
+        let score = match score {
+            Piece::Number(number) => Some(number as f64),
+            Piece::Text(text) => parsed_score(text),
+        };
+        let score = score.ok_or(damage(body, "a sorted set whose scores are numbers"))?;
+        each(Element::Scored { member: member.bytes(&mut digits), score: shown(score, &mut text) })
+    })
+}
+
+fn zipmap_fields<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let (_, blob) = Blob::read(body)?;
+    for pair in zipmap::fields(&blob.bytes) {
+        let (field, value) = pair.map_err(|at| blob.damaged(at, "a field of a zipmap"))?;
+        each(Element::Field { field, value, deadline_ms: None })?;
+    }
+    Ok(())
+}
+
+fn field_pairs<E>(
+    body: &[u8],
+    format: Format,
+    mut each: impl FnMut(Element<'_>) -> Visited<E>,
+) -> Visited<E> {
+    let (_, blob) = Blob::read(body)?;
+    let (mut field_digits, mut value_digits) = (Digits::default(), Digits::default());
+    blob.tuples(format, |[field, value]| {
+        let (field, value) = (field.bytes(&mut field_digits), value.bytes(&mut value_digits));
+        each(Element::Field { field, value, deadline_ms: None })
+    })
+}
+
+/// Field, value and deadline in turn; 0 is no deadline.
+fn field_triples<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let (_, blob) = Blob::read(body)?;
+    let (mut field_digits, mut value_digits) = (Digits::default(), Digits::default());
+    blob.tuples(Format::Listpack, |[field, value, deadline]| {
+        let stored = match deadline {
+            Piece::Number(number) => u64::try_from(number).ok(),
+            Piece::Text(_) => None,
+        };
+        let deadline_ms =
+            stored.and_then(absolute).ok_or(damage(body, "fields with deadlines up to 2^48"))?;
+        let (field, value) = (field.bytes(&mut field_digits), value.bytes(&mut value_digits));
+        each(Element::Field { field, value, deadline_ms })
+    })
+}
+
+fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let (rest, earliest_ms) = if kind == Kind::HashFields { le_u64(body)? } else { (body, 0) };
+    let (mut rest, count) = length(rest)?;
+    for _ in 0..count {
+        let has_deadline_first = matches!(kind, Kind::HashFieldsEarly | Kind::HashFields);
+        let (after, stored) = if has_deadline_first { length(rest)? } else { (rest, 0) };
+        let (after, field) = string(after)?;
+        let (after, value) = string(after)?;
+        let (after, deadline_ms) = match kind {
+            Kind::HashFieldsValkey => {
+                let (after, deadline) = le_i64(after)?;
+                (after, Some(deadline).filter(|deadline| *deadline != -1))
+            }
+            _ => {
+                let stored =
+                    if kind == Kind::HashFields { relative(earliest_ms, stored) } else { Some(stored) };
+                let deadline = stored.and_then(absolute);
+                (after, deadline.ok_or(damage(rest, "a field's deadline up to 2^48"))?)
+            }
+        };
+        each(Element::Field { field: &field, value: &value, deadline_ms })?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// A deadline that is stored as its distance from the earliest, and one more; 0 is none.
+fn relative(earliest_ms: u64, stored: u64) -> Option<u64> {
+    if stored == 0 { Some(0) } else { earliest_ms.checked_add(stored - 1) }
+}
+
+/// A deadline where 0 is none; nothing if it is past what a server takes.
+fn absolute(deadline_ms: u64) -> Option<Option<i64>> {
+    let deadline = i64::try_from(deadline_ms).ok().filter(|_| deadline_ms <= FIELD_DEADLINE_MAX_MS)?;
+    Some(Some(deadline).filter(|deadline| *deadline != 0))
+}
+
+#[cfg(test)]
+#[path = "elements_tests.rs"]
+mod tests;

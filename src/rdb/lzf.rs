@@ -1,0 +1,104 @@
+//! Undoes LZF compression (`lzf_decompress`, lzf_d.c).
+//!
+//! The compressed bytes are a run of instructions. A control byte below 32 is followed by one more
+//! literal byte than it says. Any other names a stretch of the output to repeat: its upper three bits
+//! are the length less two (seven: one more byte of length follows), its lower five and the next byte
+//! the distance back less one.
+
+const LITERAL_MAX: u8 = 31;
+const LENGTH_MORE: u8 = 7;
+
+/// The `length` bytes that `packed` stands for; `None` if it stands for something else.
+pub(super) fn decode(packed: &[u8], length: usize) -> Option<Vec<u8>> {
+    let out = expand(packed, length, usize::MAX)?;
+    (out.len() == length).then_some(out)
+}
+
+/// At least the first `wanted` of the `length` bytes that `packed` stands for, if it has so many.
+pub(super) fn start(packed: &[u8], length: usize, wanted: usize) -> Option<Vec<u8>> {
+    expand(packed, length, wanted)
+}
+
+/// Follows the instructions until there are `enough` bytes; more than `length` are damage. A declared
+/// length is not reserved: memory is only taken in proportion to bytes that are there.
+fn expand(packed: &[u8], length: usize, enough: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(length.min(enough).min(packed.len().saturating_mul(4)));
+    let mut rest = packed;
+    while out.len() < enough {
+        let Some((&control, after)) = rest.split_first() else { break };
+        if control <= LITERAL_MAX {
+            let (literal, after) = after.split_at_checked(usize::from(control) + 1)?;
+            out.extend_from_slice(literal);
+            rest = after;
+        } else {
+            let (more, after) = match control >> 5 {
+                LENGTH_MORE => after.split_first()?,
+                _ => (&0, after),
+            };
+            let (low, after) = after.split_first()?;
+            let distance = (usize::from(control & 0x1f) << 8 | usize::from(*low)) + 1;
+            repeat(&mut out, distance, usize::from(control >> 5) + usize::from(*more) + 2)?;
+            rest = after;
+        }
+        if out.len() > length {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+/// Appends the `count` bytes that begin `distance` before the end, among them those just appended.
+fn repeat(out: &mut Vec<u8>, distance: usize, count: usize) -> Option<()> {
+    let start = out.len().checked_sub(distance)?;
+    let mut left = count;
+    while left > 0 {
+        let step = left.min(out.len() - start);
+        out.extend_from_within(start..start + step);
+        left -= step;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn literals_and_repeats() {
+        assert_eq!(decode(b"\x02abc", 3), Some(b"abc".to_vec()));
+        // Three bytes, then seven from three back: the repeat feeds on itself.
+        assert_eq!(decode(b"\x02abc\xa0\x02", 10), Some(b"abcabcabca".to_vec()));
+        // A length in two bytes: 7 + 1 + 2.
+        assert_eq!(decode(b"\x00x\xe0\x01\x00", 11), Some(vec![b'x'; 11]));
+        assert_eq!(decode(b"", 0), Some(vec![]));
+        assert_eq!(start(b"\x02abc\xa0\x02", 10, 2), Some(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        for (packed, length) in [
+            (b"\x02abc".as_slice(), 2),
+            (b"\x02abc", 4),
+            (b"\x02ab", 3),
+            (b"\x00x\x20\x01", 4),
+            (b"\x00x\x20", 4),
+            (b"\x00x\xe0", 4),
+            (b"\x00x\xe0\xff\x00", 4),
+        ] {
+            assert_eq!(decode(packed, length), None, "{packed:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_declared(packed in prop::collection::vec(any::<u8>(), 0..200), length in 0usize..2000) {
+            if let Some(out) = decode(&packed, length) {
+                prop_assert_eq!(out.len(), length);
+            }
+            if let Some(out) = start(&packed, length, 10) {
+                prop_assert!(out.len() <= length);
+            }
+        }
+    }
+}
