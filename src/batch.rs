@@ -7,12 +7,15 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
 
+mod value;
+
 use crate::command::{Rewrite, deadline, lookup, trim};
 use crate::merge::{SET_PREFIX, Sent, merge};
 use crate::partition::{Action, LanePart, Op, split_unit};
+use crate::rdb::Item;
 use crate::resp::encode;
 use crate::resp::frame::Arguments;
-use crate::route::{Form, Placement, Rules};
+use crate::route::{Form, Placement, Rules, Takes};
 use crate::source::Source;
 
 /// A transaction of the source with more commands than this in one lane is cut into several batches.
@@ -123,21 +126,28 @@ pub fn write_commands<P: Placement, W: Write>(
     (part, batch): (&LanePart, &Batch),
     db: u32,
 ) -> io::Result<Written> {
-    let live = rules.live.get(lane).copied().unwrap_or_default();
+    let takes = rules.live.get(lane).copied().flatten();
     let steps = batch.ops.start as u32..batch.ops.end as u32;
-    let sent = if live { merge(part, batch, source) } else { steps.map(Sent::One).collect() };
+    let merged = match takes {
+        Some(_) => merge(part, batch, source),
+        None => steps.map(Sent::One).collect(),
+    };
     let mut writer = Commands { out, source, rules, lane, part, db };
+    let mut sent = Vec::with_capacity(merged.len());
     let mut before = 0;
     let selects = part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
     if batch.db != db && !selects {
         writer.select(batch.db)?;
         before = 1;
     }
-    for sent in &sent {
-        match sent {
-            Sent::One(step) => writer.one(&part.ops[*step as usize])?,
-            Sent::Sets(steps) => writer.sets(steps)?,
-        }
+    for step in merged {
+        let commands = match &step {
+            Sent::One(step) => writer.one(&part.ops[*step as usize], takes)?,
+            Sent::Sets(steps) => writer.sets(steps).map(|()| 1)?,
+        };
+        // A value that is taken apart makes several commands.
+        sent.extend(std::iter::repeat_n(&step, commands.saturating_sub(1)).cloned());
+        sent.push(step);
     }
     Ok(Written { before, db: writer.db, sent })
 }
@@ -152,7 +162,7 @@ struct Commands<'w, P, W> {
     db: u32,
 }
 
-impl<P: Placement, W: Write> Commands<'_, P, W> {
+impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
     fn select(&mut self, db: u32) -> io::Result<()> {
         let mut command = Vec::with_capacity(32);
         encode::select(&mut command, db);
@@ -160,8 +170,33 @@ impl<P: Placement, W: Write> Commands<'_, P, W> {
         self.out.write_all(&command)
     }
 
-    fn one(&mut self, op: &Op) -> io::Result<()> {
-        let (Action::Send(form) | Action::Swap(form)) = op.action else { return self.select(op.start) };
+    /// Writes one step; how many commands that were.
+    fn one(&mut self, op: &Op, takes: Option<Takes>) -> io::Result<usize> {
+        match op.action {
+            Action::Select => self.select(op.start)?,
+            Action::Send(form) | Action::Swap(form) => self.command(op, form)?,
+            Action::Value(form) => {
+                let offset_ms = (form == Form::Rewritten).then_some(self.rules.clock.offset_ms);
+                let (Some(takes), Item::Value(value)) = (takes, self.entry(op)?) else {
+                    return Err(changed());
+                };
+                return value::write(self.out, &value, takes, offset_ms);
+            }
+            Action::Library => match self.entry(op)? {
+                Item::Function(library) => {
+                    write_arguments(self.out, &[b"FUNCTION".as_slice(), b"LOAD", b"REPLACE", &library])?;
+                }
+                _ => return Err(changed()),
+            },
+        }
+        Ok(1)
+    }
+
+    fn entry(&self, op: &Op) -> io::Result<Item<'w>> {
+        self.part.entry(self.source, op).map(|entry| entry.item).ok_or_else(changed)
+    }
+
+    fn command(&mut self, op: &Op, form: Form) -> io::Result<()> {
         let bytes = self.part.bytes(self.source, op);
         if form == Form::Verbatim {
             return self.out.write_all(bytes);
@@ -187,11 +222,26 @@ impl<P: Placement, W: Write> Commands<'_, P, W> {
         encode::bulk(&mut header, b"MSET");
         self.out.write_all(&header)?;
         for step in steps {
-            let set = self.part.bytes(self.source, &self.part.ops[*step as usize]);
-            self.out.write_all(set.get(SET_PREFIX.len()..).unwrap_or_default())?;
+            let op = &self.part.ops[*step as usize];
+            if let Action::Value(_) = op.action {
+                let Item::Value(value) = self.entry(op)? else { return Err(changed()) };
+                header.clear();
+                encode::bulk(&mut header, &value.key);
+                encode::bulk(&mut header, &value::string(&value.object)?);
+                self.out.write_all(&header)?;
+            } else {
+                let set = self.part.bytes(self.source, op);
+                self.out.write_all(set.get(SET_PREFIX.len()..).unwrap_or_default())?;
+            }
         }
         Ok(())
     }
+}
+
+/// What the survey has seen is not there any more. The sum of the window tells the same before anything is
+/// executed; this only ends the attempt.
+fn changed() -> io::Error {
+    io::Error::other("the source was changed while it was read")
 }
 
 fn write_arguments<W: Write, A: AsRef<[u8]>>(out: &mut W, arguments: &[A]) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Tests of cutting and writing batches, over a source in a temporary file.
 
+use crate::rdb::Product;
 use std::io::Write;
 
 use super::*;
@@ -23,7 +24,7 @@ fn parts(shards: usize, commands: &[&str]) -> Parts {
     let source = Source::open(file.path()).expect("a readable source");
     let rules = Rules {
         routing: Routing::new(shards, OwnLane),
-        live: vec![true; shards],
+        live: vec![Some(Takes::anything(Product::Redis)); shards],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1000, offset_ms: deadline::OFFSET_FAR_MS },
         touches: None,
@@ -159,6 +160,6 @@ fn sets_do_not_pass_what_may_touch_anything() {
 #[test]
 fn files_get_every_command() {
     let mut parts = parts(1, &["SET a 1", "SET b 2"]);
-    parts.rules.live = vec![false];
+    parts.rules.live = vec![None];
     assert_eq!(parts.batches(0, 100, 1 << 20), ["SET a 1; SET b 2"]);
 }

@@ -91,8 +91,12 @@ fn merge_between(
     let small_set = |step: usize| {
         let op = &part.ops[step];
         let Reach::Set(hash) = op.reach else { return None };
-        let fits = op.len < SET_BYTES_MAX && op.action == Action::Send(Form::Verbatim);
-        (fits && part.bytes(source, op).starts_with(SET_PREFIX)).then_some(hash)
+        let plain = match op.action {
+            Action::Value(_) => true,
+            Action::Send(Form::Verbatim) => part.bytes(source, op).starts_with(SET_PREFIX),
+            _ => false,
+        };
+        (plain && op.len < SET_BYTES_MAX).then_some(hash)
     };
     for step in steps.clone().filter(|step| small_set(*step).is_none()) {
         let op = &part.ops[step];

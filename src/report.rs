@@ -5,6 +5,7 @@ mod load;
 mod load_text;
 mod survey;
 mod table;
+mod values;
 
 pub use load::{
     DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport, Times,

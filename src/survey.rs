@@ -3,16 +3,18 @@
 
 mod sketch;
 mod tally;
+mod values;
 
 pub use sketch::Sketch;
 pub use tally::{LaneTally, Refused, Tally};
+pub use values::{Biggest, KindTally};
 
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::partition::walk;
+use crate::partition::{self, values::Loaded, walk};
 use crate::route::{Command, Placement, Reach, Routed, Rules, Touches};
-use crate::source::window::{Tail, Window, Windows};
+use crate::source::window::{Content, Tail, Window, Windows};
 use crate::source::{Position, Source};
 
 /// Windows looked at in parallel in one go, for each thread.
@@ -113,6 +115,15 @@ pub fn touches<P: Placement>(
     let touches = Touches::new(survey.tally.total);
     let look = |surveyed: &Surveyed| {
         go_on()?;
+        if let Content::Rdb(_) = surveyed.window.content {
+            return partition::values::walk(source, surveyed, rules, |step| {
+                match &step.loaded {
+                    Loaded::Value(value) => touches.key(step.db, crc32fast::hash(&value.key), step.ordinal),
+                    Loaded::Library(_) | Loaded::Module(_) => {}
+                }
+                Ok(())
+            });
+        }
         walk(source, surveyed, rules, |step| {
             let Command { db, ordinal, .. } = step.command;
             match step.routed {

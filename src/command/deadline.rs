@@ -18,6 +18,9 @@ pub const OFFSET_NEAR_MS: i64 = 4_000_000_000_000_000;
 /// at or past this is refused. Twice it is still below 2^63.
 pub const OFFSET_FAR_MS: i64 = 4_000_000_000_000_000_000;
 
+/// How far deadlines of hash fields are moved, in milliseconds: servers take none past 2^46.
+pub const FIELD_OFFSET_MS: i64 = 35_000_000_000_000;
+
 /// What it takes to shift a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {

@@ -21,9 +21,10 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     let begun = Instant::now();
     let source = Source::open(&job.source)?;
     let lanes = job.topology.sets.len();
+    let found = if check_topology { Some(targets::inspect(job)?) } else { None };
     let rules = Rules {
         routing: Routing::new(lanes, OwnLane),
-        live: targets::live(job),
+        live: targets::live(job, &source, found.as_deref()),
         marker_key: job.marker_key.clone(),
         clock: Clock { now_ms: now_ms(), offset_ms: OFFSET_FAR_MS },
         touches: None,
@@ -39,10 +40,7 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     };
     let output = Some(shown(job.output, |color| report.text(color), || report.json()));
     let checked = refusal::check(job, &source, &survey).and_then(|()| {
-        if !check_topology {
-            return Ok(());
-        }
-        let found = targets::inspect(job)?;
+        let Some(found) = found else { return Ok(()) };
         if found.iter().all(|found| found.marker.is_none()) {
             targets::refuse_full(job, &found)?;
         }

@@ -107,10 +107,10 @@ impl Load<'_> {
         if known.is_none() {
             targets::refuse_full(job, &found)?;
         }
-        let mut rules = self.rules(known.as_ref());
+        let mut rules = self.rules(known.as_ref(), &found);
         let survey = self.look(&rules, known.as_ref())?;
         targets::require(job, &found, &survey)?;
-        let load = known.clone().unwrap_or_else(|| self.new_load(&survey, rules.clock.now_ms));
+        let load = known.clone().unwrap_or_else(|| self.new_load(&survey, &rules));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
         if load.shift_ms > 0 {
             let begun = Instant::now();
@@ -125,11 +125,11 @@ impl Load<'_> {
     }
 
     /// How commands are routed, before the survey has said how far deadlines have to be shifted.
-    fn rules(&self, known: Option<&LoadId>) -> Rules {
+    fn rules(&self, known: Option<&LoadId>, found: &[Found]) -> Rules {
         let shift_ms = known.map_or(0, |load| load.shift_ms);
         Rules {
             routing: Routing::new(self.job.topology.sets.len(), OwnLane),
-            live: targets::live(self.job),
+            live: targets::live(self.job, &self.source, Some(found)),
             marker_key: self.job.marker_key.clone(),
             clock: Clock {
                 now_ms: known.map_or_else(now_ms, |load| load.clock_ms),
@@ -169,9 +169,9 @@ impl Load<'_> {
         Ok(survey)
     }
 
-    fn new_load(&self, survey: &Survey, clock_ms: i64) -> LoadId {
+    fn new_load(&self, survey: &Survey, rules: &Rules) -> LoadId {
         let tally = &survey.tally;
-        let shifts = tally.deadlines > 0 && targets::live(self.job).contains(&true);
+        let shifts = tally.deadlines > 0 && rules.live.iter().any(Option::is_some);
         let offset_ms = if tally.deadline_ms_max < OFFSET_NEAR_MS { OFFSET_NEAR_MS } else { OFFSET_FAR_MS };
         LoadId {
             sum: survey.sum,
@@ -180,7 +180,7 @@ impl Load<'_> {
             window_bytes: window_bytes(self.job.topology.sets.len()),
             batch_commands_max: self.job.limits.batch_commands_max,
             batch_bytes_max: self.job.limits.batch_bytes_max,
-            clock_ms,
+            clock_ms: rules.clock.now_ms,
             shift_ms: if shifts { offset_ms } else { 0 },
         }
     }

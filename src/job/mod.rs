@@ -54,7 +54,9 @@ fn threads(job: &Job) -> Result<rayon::ThreadPool> {
         .num_threads(job.threads)
         .thread_name(|number| format!("partition-{number}"))
         // The writers, which feed the targets, and the targets themselves go first where cores are few.
-        .start_handler(|_| drop(rustix::process::setpriority_process(None, PARTITION_NICE)))
+        .start_handler(|_| {
+            let _ = rustix::process::setpriority_process(None, PARTITION_NICE);
+        })
         .build()
         .map_err(|error| Error::new(Kind::Local, "cannot start threads").caused_by(error))
 }

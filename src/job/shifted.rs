@@ -1,13 +1,17 @@
 //! Finds the keys whose deadlines may be shifted once all lanes are applied.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use crate::command::{Rewrite, keys, lookup};
 use crate::error::Result;
 use crate::feed::Plan;
+use crate::partition::values::{self, Loaded};
 use crate::partition::walk;
 use crate::route::{Form, Routed};
 use crate::sink::Shifted;
+use crate::source::window::Content;
 use crate::survey::Surveyed;
 
 /// Deadlines that are put right key by key at most, for all lanes together: a list of them takes 32
@@ -17,7 +21,7 @@ const KEYS_MAX: usize = 1_000_000;
 /// Commands that carry a deadline to another name or database.
 const CARRIERS: [&str; 5] = ["RENAME", "RENAMENX", "COPY", "MOVE", "SWAPDB"];
 
-type Key<'s> = (usize, u32, &'s [u8]);
+type Key<'s> = (usize, u32, Cow<'s, [u8]>);
 
 /// For each lane where deadlines may be shifted; nowhere unless the load `shifts` them.
 pub fn find<'s>(plan: &Plan<'s>, shifts: bool) -> Result<Vec<Shifted<'s>>> {
@@ -49,6 +53,16 @@ pub fn find<'s>(plan: &Plan<'s>, shifts: bool) -> Result<Vec<Shifted<'s>>> {
 /// The keys to which a window gives shifted deadlines; `None` if these may wander.
 fn in_window<'s>(plan: &Plan<'s>, surveyed: &Surveyed) -> Result<Option<Vec<Key<'s>>>> {
     let mut found = Vec::new();
+    if let Content::Rdb(_) = surveyed.window.content {
+        values::walk(plan.source, surveyed, plan.rules, |step| {
+            if let (Routed::Lane(lane, Form::Rewritten, _), Loaded::Value(value)) = (step.routed, step.loaded)
+            {
+                found.push((lane, step.db, value.key));
+            }
+            Ok(())
+        })?;
+        return Ok(Some(found));
+    }
     let mut wander = false;
     walk(plan.source, surveyed, plan.rules, |step| {
         let command = step.command;
@@ -57,7 +71,7 @@ fn in_window<'s>(plan: &Plan<'s>, surveyed: &Surveyed) -> Result<Option<Vec<Key<
             Routed::Lane(lane, Form::Rewritten, _) if spec.rewrite != Rewrite::StreamTrim => {
                 let arguments = command.arguments();
                 for at in keys::positions(spec, &arguments).unwrap_or_default() {
-                    found.push((lane, command.db, arguments[at]));
+                    found.push((lane, command.db, Cow::Borrowed(arguments[at])));
                 }
             }
             Routed::Lane(..) | Routed::Every(_) => wander |= CARRIERS.contains(&spec.name),

@@ -8,7 +8,7 @@ use redis::Connection;
 use crate::config::Job;
 use crate::error::{Error, Kind, Result};
 use crate::marker::Marker;
-use crate::route::Rules;
+use crate::route::{Rules, Takes};
 use crate::sink::aof::{self, AofSink};
 use crate::sink::exchange::Flush;
 use crate::sink::inspect::{self, Inspection};
@@ -16,7 +16,7 @@ use crate::sink::server::{ServerSink, no_master};
 use crate::sink::{Sink, Stop, control};
 use crate::source::Source;
 use crate::survey::Survey;
-use crate::topology::{Endpoint, Members, Target};
+use crate::topology::{Endpoint, Members, ReplicaSet, Target};
 
 /// A target as it was found.
 #[derive(Debug, Clone)]
@@ -44,9 +44,15 @@ impl Found {
     }
 }
 
-/// For each lane whether its target is a live server.
-pub fn live(job: &Job) -> Vec<bool> {
-    job.topology.sets.iter().map(|set| matches!(set.target, Target::Server(_))).collect()
+/// For each lane what its target takes, if it is a live server. As long as targets were not looked at they are taken
+/// for the latest of the product that wrote the source.
+pub fn live(job: &Job, source: &Source, found: Option<&[Found]>) -> Vec<Option<Takes>> {
+    let unknown = Takes::anything(source.product());
+    let takes = |(lane, set): (usize, &ReplicaSet)| {
+        let live = || found.and_then(|found| found.get(lane)?.live.as_ref());
+        matches!(set.target, Target::Server(_)).then(|| live().map_or(unknown, |live| live.takes))
+    };
+    job.topology.sets.iter().enumerate().map(takes).collect()
 }
 
 /// The targets' names.

@@ -3,7 +3,7 @@
 use super::header::Product;
 
 /// How a value is stored: its Redis type and the encoding, each a type byte of the format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A string.
     String,

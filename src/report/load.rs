@@ -187,7 +187,7 @@ impl Occurrence {
             offset_bytes: refused.at.offset,
             command: refused.command.clone(),
             key: refused.key.clone(),
-            text: refused.refusal.reason().to_owned(),
+            text: refused.refusal.reason().into_owned(),
         }
     }
 }
@@ -218,7 +218,7 @@ impl LeftOut {
     /// What a survey refused, by reason.
     pub fn all(survey: &Survey, source: &Source) -> Vec<LeftOut> {
         let left_out = |(refusal, count): (&Refusal, &u64)| LeftOut {
-            reason: refusal.reason().to_owned(),
+            reason: refusal.reason().into_owned(),
             count: *count,
             first: survey
                 .tally

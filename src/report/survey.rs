@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::human;
 use super::load::{DroppedTail, Occurrence, rate};
 use super::table::{Align, Builder, Mood, heading, labelled, painted, paragraph};
+use super::values;
 use crate::route::Refusal;
 use crate::source::{Position, Source};
 use crate::survey::{LaneTally, Survey};
@@ -50,6 +51,7 @@ impl SurveyReport<'_> {
         self.shards(&mut out, color);
         self.databases(&mut out, color);
         self.commands(&mut out, color);
+        values::text(&mut out, &self.survey.tally, color);
         self.refused(&mut out, color);
         self.verdict(&mut out, color);
         out
@@ -76,13 +78,14 @@ impl SurveyReport<'_> {
                 "end": { "file": self.file(self.survey.end), "offset_bytes": self.survey.end.offset },
             },
             "commands": {
-                "total": tally.total,
+                "total": tally.total - tally.values(),
                 "dropped": tally.dropped,
                 "selects_without_effect": tally.bad_selects,
                 "transactions": tally.transactions,
                 "unknown": self.unknown(),
                 "by_name": tally.commands,
             },
+            "values": values::json(tally, self.source),
             "databases": tally.databases,
             "databases_needed": u64::from(tally.db_max) + 1,
             "deadlines": { "set": tally.deadlines, "past": tally.past_deadlines },
@@ -112,7 +115,10 @@ impl SurveyReport<'_> {
         let exact = human::counted(bytes, "byte");
         let size = if bytes < 1000 { exact } else { format!("{} ({exact})", human::bytes(bytes)) };
         line("size", format!("{size} in {files}"));
-        line("commands", human::count(tally.total));
+        line("commands", human::count(tally.total - tally.values()));
+        if tally.values() > 0 {
+            line("values", format!("{} in RDB parts", human::count(tally.values())));
+        }
         if tally.transactions > 0 {
             line("transactions", human::count(tally.transactions));
         }
@@ -385,6 +391,11 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::SeveralShards | Refusal::Script | Refusal::Pattern => REWRITE,
         Refusal::FieldDeadline | Refusal::Deadline => INTO_FILES,
         Refusal::MarkerKey => "give another --marker-key, one that the source does not use",
+        Refusal::Module => "move the module's data by the module's own means, and leave it out here",
+        Refusal::TargetLacks(_) => {
+            "load into targets of at least the version, and the product, that wrote the source"
+        }
+        Refusal::TooLarge(_) => "CONFIG SET proto-max-bulk-len on the target to more than the value's size",
     }
 }
 

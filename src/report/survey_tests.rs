@@ -1,3 +1,5 @@
+use crate::rdb::Product;
+use crate::route::Takes;
 use std::path::Path;
 
 use super::super::load::tests::narrow;
@@ -23,7 +25,7 @@ fn surveyed(path: &Path, targets: &[&str], skip_unsupported: bool) -> (String, V
     let source = Source::open(path).unwrap();
     let rules = Rules {
         routing: Routing::new(targets.len(), OwnLane),
-        live: vec![true; targets.len()],
+        live: vec![Some(Takes::anything(Product::Redis)); targets.len()],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: NOW_MS, offset_ms: deadline::OFFSET_FAR_MS },
         touches: None,

@@ -1,8 +1,11 @@
 //! Decides which lane a key belongs to, and from that where a command goes.
 
 mod rule;
+mod takes;
 mod touches;
+mod value;
 
+pub use takes::Takes;
 pub use touches::Touches;
 
 pub use rule::{Command, Form, Reach, Refusal, Routed, Rules, State, database};

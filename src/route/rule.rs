@@ -1,9 +1,11 @@
 //! The rules that turn a parsed command into a routed one.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{OwnLane, Placement, Routing, Touches};
+use super::{OwnLane, Placement, Routing, Takes, Touches};
 use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
+use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
 
 /// A command as it stands in the source, borrowed from the map.
@@ -116,12 +118,18 @@ pub enum Refusal {
     MarkerKey,
     /// DISCARD inside a transaction crashes a loading server.
     Discard,
+    /// A module's data, which only a server with that module can load.
+    Module,
+    /// Its target is too old for values of this kind, or of the other product.
+    TargetLacks(Kind),
+    /// A value of this kind is longer than its target takes, and cannot be taken apart.
+    TooLarge(Kind),
 }
 
 impl Refusal {
     /// One clause for a message.
-    pub fn reason(self) -> &'static str {
-        match self {
+    pub fn reason(self) -> Cow<'static, str> {
+        let text = match self {
             Refusal::Unknown => "unknown command: its keys cannot be told",
             Refusal::Arity => "wrong number of arguments",
             Refusal::SeveralShards => "needs keys of several shards at once",
@@ -131,7 +139,15 @@ impl Refusal {
             Refusal::Deadline => "its deadline is too far in the future (or -1) to be shifted",
             Refusal::MarkerKey => "touches the key that holds the loader's marker (see --marker-key)",
             Refusal::Discard => "DISCARD inside a transaction",
-        }
+            Refusal::Module => "data of a module, which servers without it refuse",
+            Refusal::TargetLacks(kind) => {
+                return format!("a {} is more than its target's version knows", kind.name()).into();
+            }
+            Refusal::TooLarge(kind) => {
+                return format!("a {} longer than its target's proto-max-bulk-len", kind.name()).into();
+            }
+        };
+        text.into()
     }
 }
 
@@ -140,8 +156,9 @@ impl Refusal {
 pub struct Rules<P = OwnLane> {
     /// Keys to lanes.
     pub routing: Routing<P>,
-    /// For each lane whether it is a live server, which needs rewritings, or a file that a server will load.
-    pub live: Vec<bool>,
+    /// For each lane what it takes if it is a live server, which needs rewritings; none for a file that a server
+    /// will load.
+    pub live: Vec<Option<Takes>>,
     /// Name of the marker's key on live servers.
     pub marker_key: Vec<u8>,
     /// How deadlines are shifted.
@@ -250,7 +267,7 @@ impl<P: Placement> Rules<P> {
     fn form(&self, spec: &Spec, command: &Command<'_>, lane: usize) -> Result<Form, Refusal> {
         // SET without options is by far the most frequent command that could need rewriting.
         let plain = spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && command.head.argc == 3);
-        if plain || !self.live[lane] {
+        if plain || self.live[lane].is_none() {
             return Ok(canonical(command));
         }
         self.rewritten(spec, command)
@@ -292,7 +309,7 @@ impl<P: Placement> Rules<P> {
     }
 
     #[inline]
-    fn is_marker(&self, key: &[u8]) -> bool {
+    pub(super) fn is_marker(&self, key: &[u8]) -> bool {
         key.len() == self.marker_key.len() && key == self.marker_key
     }
 }

@@ -1,12 +1,13 @@
 //! Tests of the routing rules on single commands.
 
 use super::*;
+use crate::rdb::Product;
 use crate::resp::{encode, frame};
 
 fn rules(shards: usize) -> Rules {
     Rules {
         routing: Routing::new(shards, OwnLane),
-        live: vec![true; shards],
+        live: vec![Some(Takes::anything(Product::Redis)); shards],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1, offset_ms: deadline::OFFSET_FAR_MS },
         touches: None,
@@ -85,7 +86,7 @@ fn classes_decide() {
 
 #[test]
 fn files_get_commands_as_they_stand() {
-    let rules = Rules { live: vec![false; 2], ..rules(2) };
+    let rules = Rules { live: vec![None; 2], ..rules(2) };
     assert_eq!(plain(route_with(&rules, "SET a v PXAT 5")), Routed::Lane(1, Form::Verbatim, Reach::All));
     assert_eq!(
         plain(route_with(&rules, "HSETEX a PX 5 FIELDS 1 f v")),

@@ -1,12 +1,10 @@
 //! Puts right what an unfinished load left in a target, without finishing it.
 
-use std::io;
 use std::path::Path;
 
 use redis::Connection;
 
-use super::aof::{APPEND_DIRECTORY, INCR_FILE, MARKER_FILE};
-use super::{Fault, Shifted, Stop, exchange, settle};
+use super::{Fault, Shifted, Stop, aof, exchange, settle};
 use crate::error::{Error, Kind};
 use crate::marker::{Marker, Phase};
 
@@ -49,15 +47,11 @@ fn seize(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -
 
 /// Removes the files of an append-only file that was never finished; no server could start from them.
 pub fn directory(directory: &Path) -> Result<(), Error> {
-    let remove = |result: io::Result<()>| match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::new(Kind::Local, "cannot remove an unfinished append-only file")
-                .file(directory)
-                .caused_by(error))
-        }
-        _ => Ok(()),
+    let failed = |error| {
+        Error::new(Kind::Local, "cannot remove an unfinished append-only file")
+            .file(directory)
+            .caused_by(error)
     };
-    remove(std::fs::remove_file(directory.join(APPEND_DIRECTORY).join(INCR_FILE)))?;
-    remove(std::fs::remove_dir(directory.join(APPEND_DIRECTORY)))?;
-    remove(std::fs::remove_file(directory.join(MARKER_FILE)))
+    aof::remove_data(directory)?.map_err(failed)?;
+    aof::or_missing(std::fs::remove_file(directory.join(aof::MARKER_FILE))).map_err(failed)
 }

@@ -7,6 +7,8 @@ use super::{Fault, exchange};
 use crate::command::{Class, lookup};
 use crate::error::{Error, Kind, Result};
 use crate::marker::Marker;
+use crate::rdb::Product;
+use crate::route::Takes;
 
 /// The oldest version that has all that the loader needs (PEXPIRETIME, FUNCTION).
 const VERSION_MIN: (u32, u32) = (7, 0);
@@ -24,6 +26,8 @@ pub struct Inspection {
     pub functions: u64,
     /// Number of databases, if the server tells.
     pub databases: Option<u32>,
+    /// What it can be given.
+    pub takes: Takes,
 }
 
 impl Inspection {
@@ -57,7 +61,33 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
         marker,
         functions: functions.len() as u64,
         databases: databases.ok().map(|(_, count)| count),
+        takes: takes(connection, &info),
     })
+}
+
+/// By the version, since no server tells which kinds of value it knows (RDB_VERSION, rdb.h).
+fn takes(connection: &mut Connection, info: &str) -> Takes {
+    let longest =
+        redis::cmd("CONFIG").arg("GET").arg("proto-max-bulk-len").query::<(String, u64)>(connection);
+    let argument_bytes_max =
+        longest.map_or(Takes::anything(Product::Redis).argument_bytes_max, |(_, bytes)| bytes);
+    let (product, rdb_version) = match version(info, "valkey_version") {
+        Some(version) if version >= (9, 0) => (Product::Valkey, 80),
+        Some(_) => (Product::Redis, 11),
+        None => match version(info, "redis_version").unwrap_or_default() {
+            (0..=6, _) => (Product::Redis, 9),
+            (7, 0 | 1) => (Product::Redis, 10),
+            (7, 2 | 3) => (Product::Redis, 11),
+            _ => (Product::Redis, 12),
+        },
+    };
+    Takes { rdb_version, product, argument_bytes_max }
+}
+
+/// Major and minor number.
+fn version(info: &str, field: &str) -> Option<(u32, u32)> {
+    let mut numbers = info_field(info, field)?.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    Some((numbers.next()?, numbers.next().unwrap_or(0)))
 }
 
 fn fit(info: &str, name: &str) -> Result<()> {
@@ -67,9 +97,7 @@ fn fit(info: &str, name: &str) -> Result<()> {
             .remedy(remedy))
     };
     let field = |field: &str| info_field(info, field).unwrap_or_default();
-    let mut numbers = field("redis_version").split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < VERSION_MIN {
+    if version(info, "redis_version").unwrap_or_default() < VERSION_MIN {
         return unfit(
             "is older than version 7.0, which is not supported yet",
             "use a server of version 7.0 or later",

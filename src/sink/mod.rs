@@ -15,6 +15,7 @@ mod transaction;
 pub mod verdict;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -101,7 +102,7 @@ pub enum Shifted<'s> {
     /// On any key.
     Anywhere,
     /// On these keys (with their databases) at most, sorted by database.
-    Keys(Vec<(u32, &'s [u8])>),
+    Keys(Vec<(u32, Cow<'s, [u8]>)>),
 }
 
 /// What a lane's writer needs of a target. One call at a time.

@@ -1,5 +1,6 @@
 //! Settling a live master: deadlines are put right, and the declared replicas waited for.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisError};
@@ -62,13 +63,13 @@ impl Unshift<'_> {
         if self.stop.requested() { Err(Fault::Wait("asked to stop".into())) } else { Ok(()) }
     }
 
-    fn keys(&mut self, keys: &[(u32, &[u8])], progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
+    fn keys(&mut self, keys: &[(u32, Cow<'_, [u8]>)], progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
         let mut done = 0;
         for same_db in keys.chunk_by(|(one, _), (other, _)| one == other) {
             self.select(&same_db[0].0.to_string())?;
             for some in same_db.chunks(KEYS_MAX) {
                 self.asked_to_stop()?;
-                let names: Vec<&[u8]> = some.iter().map(|(_, key)| *key).collect();
+                let names: Vec<&[u8]> = some.iter().map(|(_, key)| key.as_ref()).collect();
                 let fixed = if self.by_script {
                     let mut script = redis::cmd("EVAL");
                     script.arg(UNSHIFT_KEYS).arg(names.len()).arg(&names).arg(self.shift_ms);

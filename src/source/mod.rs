@@ -7,6 +7,7 @@ pub mod window;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::rdb::Product;
 use map::{Map, Stamp};
 
 /// A place in the source, always at the end of a command: segment number and byte offset in it.
@@ -100,6 +101,12 @@ impl Source {
         self.segments.get(segment as usize).and_then(Map::stamp)
     }
 
+    /// Whose kinds of value its RDB parts may hold.
+    pub fn product(&self) -> Product {
+        let valkey = self.segments.iter().any(|map| map.starts_with(b"VALKEY"));
+        if valkey { Product::Valkey } else { Product::Redis }
+    }
+
     /// An error about a place in this source.
     pub fn error(&self, kind: Kind, message: impl Into<String>, at: Position) -> Error {
         Error::new(kind, message).file(self.file(at.segment)).offset(at.offset)
@@ -142,17 +149,7 @@ fn refuse_other_formats(map: &Map) -> Result<()> {
     let refuse = |what: &str, remedy: &str| {
         Err(Error::new(Kind::Source, format!("the source {what}")).file(map.path()).offset(0).remedy(remedy))
     };
-    let formats: [(&[u8], &str, &str); 6] = [
-        (
-            b"REDIS",
-            "begins with an RDB part, which cannot be loaded yet",
-            "rewrite it without preamble: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF",
-        ),
-        (
-            b"VALKEY",
-            "begins with an RDB part of Valkey, which cannot be loaded yet",
-            "rewrite it without preamble: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF",
-        ),
+    let formats: [(&[u8], &str, &str); 4] = [
         (&[0x1f, 0x8b], "is gzip-compressed", "decompress it first"),
         (&[0x28, 0xb5, 0x2f, 0xfd], "is zstd-compressed", "decompress it first"),
         (b"{", "is JSON, not an append-only file", "give the append-only file that a server wrote"),

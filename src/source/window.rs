@@ -1,4 +1,5 @@
-//! Cuts the source into windows: the stretches of commands that are partitioned, and resumed, as one.
+//! Cuts the source into windows: the stretches of commands, or of the entries of an RDB part, that are
+//! partitioned, and resumed, as one.
 //!
 //! Windows are a pure function of the source and the size given, so that every run, on any machine,
 //! cuts the same ones. A transaction lies in one window unless it is larger than
@@ -7,11 +8,21 @@
 
 use super::{Position, Source};
 use crate::error::{Error, Kind, Result};
+use crate::rdb::{self, Item, Reader, Version, crc64};
 use crate::resp::frame::{self, Fault, Record};
 use crate::route::Command;
 
 /// A transaction of the source larger than this is cut, so that memory stays bounded.
 pub const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
+
+/// What a window is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// RESP commands.
+    Commands,
+    /// Entries of an RDB part of this version; where the part begins, its header too.
+    Rdb(Version),
+}
 
 /// A stretch of the source with the reader's state at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +35,8 @@ pub struct Window {
     pub db: u32,
     /// Whether a MULTI is open at its start.
     pub in_transaction: bool,
+    /// What it is made of.
+    pub content: Content,
 }
 
 impl Window {
@@ -44,6 +57,45 @@ impl Window {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// A reader of the entries of an RDB part from the window's start on; it does not stop at the window's
+    /// end. `segment` holds the bytes of the window's segment.
+    pub fn entries<'s>(&self, segment: &'s [u8]) -> std::result::Result<Reader<'s>, rdb::Fault> {
+        match self.content {
+            Content::Rdb(version) if self.start.offset > 0 => {
+                Ok(Reader::resume(segment, self.start.offset, u64::from(self.db), version))
+            }
+            _ => Reader::new(segment),
+        }
+    }
+}
+
+/// The error for an RDB part that cannot be read.
+pub fn unreadable(source: &Source, segment: u32, fault: rdb::Fault) -> Error {
+    let at = |offset: u64| Position { segment, offset };
+    match fault {
+        rdb::Fault::Cut { at: offset } => source
+            .error(Kind::Source, "the RDB part of the source is cut off; nothing was written", at(offset))
+            .remedy("take the file from a server or a backup again; redis-server refuses it too"),
+        rdb::Fault::Damage { at: offset, expected, found } => source
+            .error(Kind::Source, "the RDB part of the source is damaged; nothing was written", at(offset))
+            .place("expected", expected)
+            .place("found", found)
+            .remedy("take the file from a server or a backup again; redis-server refuses it too"),
+        rdb::Fault::Unsupported { at: offset, what } => source
+            .error(Kind::Unsupported, "the RDB part of the source cannot be read; nothing was written", at(offset))
+            .place("found", what)
+            .remedy("have the server write commands instead: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF"),
+    }
+}
+
+fn wrong_checksum(source: &Source, end: Position, computed: u64, written: u64) -> Error {
+    let at = Position { offset: end.offset.saturating_sub(size_of::<u64>() as u64), ..end };
+    source
+        .error(Kind::Source, "the RDB part of the source is damaged; nothing was written", at)
+        .place("expected", format!("the checksum of what stands before, {computed:016x}"))
+        .place("found", format!("{written:016x}"))
+        .remedy("take the file from a server or a backup again; redis-server refuses it too")
 }
 
 /// The part of a source's end that a server drops when it loads the file.
@@ -57,7 +109,15 @@ pub struct Tail {
     pub open_transaction: bool,
 }
 
-/// Steps over the windows of a source, checking its framing on the way.
+/// An RDB part under way.
+#[derive(Debug)]
+struct Part {
+    version: Version,
+    /// The checksum of its bytes so far.
+    digest: crc64::Digest,
+}
+
+/// Steps over the windows of a source, checking its framing and the checksums of its RDB parts on the way.
 #[derive(Debug)]
 pub struct Windows<'s> {
     source: &'s Source,
@@ -68,6 +128,8 @@ pub struct Windows<'s> {
     db: u32,
     /// Where the open MULTI stands, if there is one.
     multi: Option<u64>,
+    /// The RDB part that the reader is in, if it is in one.
+    part: Option<Part>,
     tail: Option<Tail>,
     /// Set once the reader has come to the end.
     done: bool,
@@ -84,6 +146,7 @@ impl<'s> Windows<'s> {
             at,
             db: 0,
             multi: None,
+            part: None,
             tail: None,
             done: source.segments() == 0,
         }
@@ -103,7 +166,7 @@ impl<'s> Windows<'s> {
     pub fn next_window(&mut self) -> Result<Option<Window>> {
         while !self.done {
             self.source.check(self.at.segment)?;
-            let window = self.cut()?;
+            let window = if self.is_in_rdb()? { self.cut_rdb()? } else { self.cut()? };
             if !window.is_empty() {
                 return Ok(Some(window));
             }
@@ -111,11 +174,66 @@ impl<'s> Windows<'s> {
         Ok(None)
     }
 
+    /// Whether what comes next is an RDB part or the rest of one; only a segment's start can begin one.
+    fn is_in_rdb(&mut self) -> Result<bool> {
+        let segment = self.segment_bytes();
+        if self.at.offset == 0 && rdb::is_rdb(segment) {
+            let version =
+                rdb::header(segment).map_err(|fault| unreadable(self.source, self.at.segment, fault))?;
+            self.part = Some(Part { version, digest: crc64::Digest::new() });
+        }
+        Ok(self.part.is_some())
+    }
+
+    /// Walks entries up to the next place where a window may end, or to the end of the RDB part.
+    fn cut_rdb(&mut self) -> Result<Window> {
+        let (segment, start) = (self.segment_bytes(), self.at);
+        let Some(part) = &mut self.part else { return self.cut() };
+        let content = Content::Rdb(part.version);
+        let mut window = Window { start, end: start.offset, db: self.db, in_transaction: false, content };
+        let mut entries =
+            window.entries(segment).map_err(|fault| unreadable(self.source, start.segment, fault))?;
+        let mut sum = None;
+        while entries.offset() - start.offset < self.window_bytes {
+            match entries.next().transpose().map_err(|fault| unreadable(self.source, start.segment, fault))? {
+                Some(rdb::Entry { item: Item::End { crc }, .. }) => sum = Some(crc),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        window.end = entries.offset();
+        self.db = u32::try_from(entries.db()).unwrap_or(u32::MAX);
+        self.at.offset = window.end;
+        let bytes = segment.get(start.offset as usize..window.end as usize).unwrap_or_default();
+        let Some(crc) = sum else {
+            part.digest.update(bytes);
+            return Ok(window);
+        };
+        if let Some(crc) = crc {
+            part.digest.update(&bytes[..bytes.len().saturating_sub(size_of::<u64>())]);
+            if part.digest.value() != crc {
+                return Err(wrong_checksum(self.source, self.at, part.digest.value(), crc));
+            }
+        }
+        self.part = None;
+        // What follows is loaded by a client of its own.
+        self.db = 0;
+        if self.at.offset == segment.len() as u64 {
+            self.next_segment();
+        }
+        Ok(window)
+    }
+
     /// Frames up to the next place where a window may end, or to the segment's end.
     fn cut(&mut self) -> Result<Window> {
         let start = self.at;
-        let mut window =
-            Window { start, end: start.offset, db: self.db, in_transaction: self.multi.is_some() };
+        let mut window = Window {
+            start,
+            end: start.offset,
+            db: self.db,
+            in_transaction: self.multi.is_some(),
+            content: Content::Commands,
+        };
         let segment = self.segment_bytes();
         let mut rest = segment.get(start.offset as usize..).unwrap_or_default();
         while !rest.is_empty() {

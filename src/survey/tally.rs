@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use crate::command::{Class, Rewrite, Spec, deadline, lookup, lookup_sub};
 use crate::error::{Result, shown};
 use crate::partition::{Step, lanes_of, split_keys, walk};
+use crate::rdb::Kind;
 use crate::route::{Placement, Refusal, Routed, Rules, State};
-use crate::source::window::Window;
+use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
+use crate::survey::values::{self, Biggest, KindTally};
 use crate::survey::{Sketch, Surveyed};
 
 /// Refused commands that are listed with their positions; all of them are counted.
@@ -62,6 +64,12 @@ pub struct Tally {
     pub deadline_ms_max: i64,
     /// The highest database that is named.
     pub db_max: u32,
+    /// Values of RDB parts, by kind.
+    pub kinds: BTreeMap<Kind, KindTally>,
+    /// The biggest of them, the biggest first.
+    pub biggest: Vec<Biggest>,
+    /// Libraries of functions in RDB parts.
+    pub libraries: u64,
     /// Commands that cannot be carried out, by reason.
     pub refusals: BTreeMap<Refusal, u64>,
     /// The first of them.
@@ -83,6 +91,9 @@ impl Tally {
             past_deadlines: 0,
             deadline_ms_max: 0,
             db_max: 0,
+            kinds: BTreeMap::new(),
+            biggest: Vec::new(),
+            libraries: 0,
             refusals: BTreeMap::new(),
             refused: Vec::new(),
         }
@@ -106,8 +117,15 @@ impl Tally {
         self.past_deadlines += later.past_deadlines;
         self.deadline_ms_max = self.deadline_ms_max.max(later.deadline_ms_max);
         self.db_max = self.db_max.max(later.db_max);
+        self.libraries += later.libraries;
+        self.add_values(later);
         let room = REFUSED_LISTED_MAX - self.refused.len();
         self.refused.extend(later.refused.iter().take(room).cloned());
+    }
+
+    /// Number of values of RDB parts, libraries among them.
+    pub fn values(&self) -> u64 {
+        self.kinds.values().map(|kind| kind.keys).sum::<u64>() + self.libraries
     }
 
     /// Number of commands that cannot be carried out.
@@ -134,6 +152,10 @@ pub fn tally<P: Placement>(
     let mut names = Names::default();
     // Numbers of commands do not matter here.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
+    if let Content::Rdb(_) = window.content {
+        values::tally(source, &surveyed, rules, &mut tally)?;
+        return Ok((tally, hasher));
+    }
     walk(source, &surveyed, rules, |step| {
         tally.total += 1;
         if let Some(spec) = names.count(&step) {
@@ -169,16 +191,24 @@ impl Tally {
             Routed::State(State::Exec) => {}
             Routed::Nowhere => self.dropped += 1,
             Routed::Refused(refusal) => {
-                *self.refusals.entry(refusal).or_default() += 1;
-                if self.refused.len() < REFUSED_LISTED_MAX {
-                    self.refused.push(Refused {
-                        at: Position { offset: window.start.offset + step.start as u64, ..window.start },
-                        command: shown(command.name()),
-                        key: shown(command.first()),
-                        refusal,
-                    });
-                }
+                let offset = window.start.offset + step.start as u64;
+                let at = Position { offset, ..window.start };
+                self.refuse(refusal, at, || (shown(command.name()), shown(command.first())));
             }
+        }
+    }
+
+    /// Counts what cannot be carried out; `names` gives the command and its key, or what stands for them.
+    pub(super) fn refuse(
+        &mut self,
+        refusal: Refusal,
+        at: Position,
+        names: impl FnOnce() -> (String, String),
+    ) {
+        *self.refusals.entry(refusal).or_default() += 1;
+        if self.refused.len() < REFUSED_LISTED_MAX {
+            let (command, key) = names();
+            self.refused.push(Refused { at, command, key, refusal });
         }
     }
 

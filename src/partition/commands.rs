@@ -1,0 +1,90 @@
+//! Walks the commands of a window.
+
+use super::changed;
+use crate::error::Result;
+use crate::resp::frame::{self, Record};
+use crate::route::{Command, Placement, Routed, Rules, State};
+use crate::source::{Position, Source};
+use crate::survey::Surveyed;
+
+/// A routed command with the place it was found at.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The command.
+    pub command: Command<'a>,
+    /// Its offset in the window.
+    pub start: usize,
+    /// Where it goes.
+    pub routed: Routed,
+    /// Number of its transaction in the window, 0 if it is in none.
+    pub transaction: u32,
+}
+
+/// Frames and routes the commands of a window in order.
+///
+/// The survey has seen the window's framing; that it does not hold any more means that the source was
+/// changed, which is an error.
+#[inline]
+pub fn walk<'s, P: Placement>(
+    source: &'s Source,
+    surveyed: &Surveyed,
+    rules: &Rules<P>,
+    mut visit: impl FnMut(Step<'s>),
+) -> Result<()> {
+    let window = &surveyed.window;
+    let mut ordinal = surveyed.before;
+    let bytes = window.bytes(source);
+    let mut rest = bytes;
+    let mut db = window.db;
+    let mut transactions = u32::from(window.in_transaction);
+    let mut transaction = transactions;
+    while !rest.is_empty() {
+        let start = bytes.len() - rest.len();
+        match frame::record(rest) {
+            Ok((next, Record::Command(head))) => {
+                ordinal += 1;
+                let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
+                let routed = rules.route(&command, transaction != 0);
+                visit(Step { command, start, routed, transaction });
+                if let Routed::State(state) = routed {
+                    match state {
+                        State::Select(selected) => db = selected.unwrap_or(db),
+                        State::Multi if transaction == 0 => {
+                            transactions += 1;
+                            transaction = transactions;
+                        }
+                        State::Multi => {}
+                        State::Exec => transaction = 0,
+                    }
+                }
+                rest = next;
+            }
+            Ok((next, Record::Annotation)) => rest = next,
+            Err(_) => {
+                let at = Position { offset: window.start.offset + start as u64, ..window.start };
+                return Err(changed(source, at));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The lanes that a splittable command has keys on, in order, each once.
+pub fn lanes_of<P: Placement>(command: &Command<'_>, rules: &Rules<P>) -> impl Iterator<Item = usize> {
+    let mut named = vec![false; rules.routing.lanes()];
+    let arguments = command.arguments();
+    for key in split_keys(&arguments) {
+        named[rules.routing.lane(command.db, arguments[key])] = true;
+    }
+    named.into_iter().enumerate().filter_map(|(lane, named)| named.then_some(lane))
+}
+
+/// The indexes of a splittable command's keys: every argument, or every second one of MSET.
+pub fn split_keys(arguments: &[&[u8]]) -> impl Iterator<Item = usize> {
+    (1..arguments.len()).step_by(split_unit(arguments))
+}
+
+/// How many arguments of a splittable command belong together: a key alone, or a key and its value.
+pub fn split_unit(arguments: &[&[u8]]) -> usize {
+    if arguments.first().is_some_and(|name| name.eq_ignore_ascii_case(b"MSET")) { 2 } else { 1 }
+}

@@ -1,0 +1,193 @@
+//! Splits windows of the source into the lanes' parts: spans of the map, never copies.
+
+mod commands;
+pub mod values;
+
+pub use commands::{Step, lanes_of, split_keys, split_unit, walk};
+
+use crate::error::{Kind, Result};
+use crate::rdb::Entry;
+use crate::resp::frame;
+use crate::route::{Form, Placement, Reach, Routed, Rules};
+use crate::source::map::Stamp;
+use crate::source::window::{Content, Window};
+use crate::source::{Position, Source};
+use crate::survey::Surveyed;
+
+/// Bytes of source in a window for each lane; see [`window_bytes`].
+const WINDOW_BYTES_PER_LANE: u64 = 1 << 20;
+
+/// The size of windows for a number of lanes: enough that each lane gets full batches out of one, and
+/// bounded, since windows under way bound the memory. A pure function of the routing.
+pub fn window_bytes(lanes: usize) -> u64 {
+    (lanes as u64 * WINDOW_BYTES_PER_LANE).clamp(4 << 20, 16 << 20)
+}
+
+/// What a lane does with a span of the source, or with its own state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Send the command in this form.
+    Send(Form),
+    /// The same for a SWAPDB, which would carry the marker to another database.
+    Swap(Form),
+    /// Change to the database that `Op::start` holds.
+    Select,
+    /// Set the key of an RDB part's entry, its deadlines shifted if the form is [`Form::Rewritten`].
+    Value(Form),
+    /// Load the functions of an RDB part's entry.
+    Library,
+}
+
+/// One step of a lane: small, since there is one for every command under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Op {
+    /// Offset of the command in the window (or the database, for [`Action::Select`]).
+    pub start: u32,
+    /// Its length in bytes; `u32::MAX` if it is that long or longer.
+    pub len: u32,
+    /// Number of its transaction in the window, 0 if it is in none.
+    pub transaction: u32,
+    /// What it reads and writes.
+    pub reach: Reach,
+    /// What to do with it.
+    pub action: Action,
+}
+
+/// The part of one window that belongs to one lane.
+#[derive(Debug, Clone)]
+pub struct LanePart {
+    /// The window.
+    pub window: Window,
+    /// Checksum (crc32) of the window's bytes.
+    pub sum: u32,
+    /// What tells whether the window's file was written to since the checksum was compared.
+    pub stamp: Option<Stamp>,
+    /// What the lane does, in order.
+    pub ops: Vec<Op>,
+}
+
+impl LanePart {
+    /// The bytes of a command of this part.
+    pub fn bytes<'s>(&self, source: &'s Source, op: &Op) -> &'s [u8] {
+        let rest = self.window.bytes(source).get(op.start as usize..).unwrap_or_default();
+        if op.len < u32::MAX {
+            return rest.get(..op.len as usize).unwrap_or_default();
+        }
+        let left = frame::record(rest).map_or(0, |(left, _)| left.len());
+        &rest[..rest.len() - left]
+    }
+
+    /// An entry of this part, of an RDB part; `None` only if the source was changed under the map.
+    pub fn entry<'s>(&self, source: &'s Source, op: &Op) -> Option<Entry<'s>> {
+        let at = Window { start: self.position(op), ..self.window };
+        at.entries(source.bytes(at.start.segment)).ok()?.next()?.ok()
+    }
+
+    /// Refuses to commit what was read from the window if the window was changed since.
+    pub fn check(&self, source: &Source) -> Result<()> {
+        let unchanged = self.stamp.is_some() && self.stamp == source.stamp(self.window.start.segment);
+        if unchanged || crc32fast::hash(self.window.bytes(source)) == self.sum {
+            return Ok(());
+        }
+        Err(changed(source, self.window.start))
+    }
+
+    /// Where a command of this part stands in the source.
+    pub fn position(&self, op: &Op) -> Position {
+        Position { offset: self.window.start.offset + u64::from(op.start), ..self.window.start }
+    }
+}
+
+/// Splits a window; element i is lane i's part.
+pub fn partition<P: Placement>(
+    source: &Source,
+    surveyed: &Surveyed,
+    rules: &Rules<P>,
+) -> Result<Vec<LanePart>> {
+    let Surveyed { window, sum, .. } = surveyed;
+    source.check(window.start.segment)?;
+    let stamp = source.stamp(window.start.segment);
+    if crc32fast::hash(window.bytes(source)) != *sum {
+        return Err(changed(source, window.start));
+    }
+    let lanes = rules.routing.lanes();
+    let part = LanePart { window: *window, sum: *sum, stamp, ops: Vec::new() };
+    let mut split = Split { parts: vec![part; lanes], selected: vec![window.db; lanes] };
+    match window.content {
+        Content::Commands => walk(source, surveyed, rules, |step| split.command(&step, rules))?,
+        Content::Rdb(_) => values::walk(source, surveyed, rules, |step| {
+            split.entry(&step);
+            Ok(())
+        })?,
+    }
+    Ok(split.parts)
+}
+
+/// Parts under construction.
+struct Split {
+    parts: Vec<LanePart>,
+    /// Each lane selects a database only when it has something to do there.
+    selected: Vec<u32>,
+}
+
+impl Split {
+    fn command<P: Placement>(&mut self, step: &Step<'_>, rules: &Rules<P>) {
+        let lanes = self.parts.len();
+        let op = |action, reach| Op {
+            start: step.start as u32,
+            len: u32::try_from(step.command.bytes.len()).unwrap_or(u32::MAX),
+            transaction: step.transaction,
+            reach,
+            action,
+        };
+        let db = step.command.db;
+        match step.routed {
+            Routed::Lane(lane, form, reach) => self.push(lane, db, op(Action::Send(form), reach)),
+            Routed::Every(form) => {
+                let swaps = step.command.name().eq_ignore_ascii_case(b"SWAPDB");
+                let action = if swaps { Action::Swap(form) } else { Action::Send(form) };
+                (0..lanes).for_each(|lane| self.push(lane, db, op(action, Reach::All)));
+            }
+            Routed::Parts => {
+                lanes_of(&step.command, rules)
+                    .for_each(|lane| self.push(lane, db, op(Action::Send(Form::Part), Reach::Arguments)));
+            }
+            // What is refused stops the survey, unless the user asked to leave it out.
+            Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
+        }
+    }
+
+    fn entry(&mut self, step: &values::Step<'_>) {
+        let op = |action, reach| Op {
+            start: step.start as u32,
+            len: u32::try_from(step.len).unwrap_or(u32::MAX),
+            transaction: 0,
+            reach,
+            action,
+        };
+        match step.routed {
+            Routed::Lane(lane, form, reach) => self.push(lane, step.db, op(Action::Value(form), reach)),
+            Routed::Every(_) => {
+                let lanes = self.parts.len();
+                (0..lanes).for_each(|lane| self.push(lane, step.db, op(Action::Library, Reach::All)));
+            }
+            Routed::Parts | Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, lane: usize, db: u32, op: Op) {
+        let ops = &mut self.parts[lane].ops;
+        if self.selected[lane] != db {
+            self.selected[lane] = db;
+            ops.push(Op { start: db, len: 0, action: Action::Select, reach: Reach::All, ..op });
+        }
+        ops.push(op);
+    }
+}
+
+fn changed(source: &Source, at: Position) -> crate::error::Error {
+    source
+        .error(Kind::Source, "the source was changed while it was read", at)
+        .remedy("restore the file as it was and run the same command again; it resumes")
+}

@@ -1,0 +1,67 @@
+//! The rules that route the values of an RDB part.
+
+use super::rule::{Form, Reach, Refusal, Routed, Rules};
+use super::{Placement, Takes};
+use crate::command::deadline::FIELD_OFFSET_MS;
+use crate::rdb::{Kind, Value, fields};
+
+/// A string of this many bytes or more gains nothing from being merged with others.
+const PLAIN_BYTES_MAX: usize = 4 << 10;
+
+impl<P: Placement> Rules<P> {
+    /// Routes a value of database `db`; `ordinal` is its number among the commands and values of the source.
+    pub fn route_value(&self, value: &Value<'_>, db: u32, ordinal: u64) -> Routed {
+        if value.object.kind == Kind::Module {
+            return Routed::Refused(Refusal::Module);
+        }
+        if value.is_empty {
+            return Routed::Nowhere;
+        }
+        let (lane, hash) = self.routing.lane_and_hash(db, &value.key);
+        let Some(takes) = self.live.get(lane).copied().flatten() else {
+            return Routed::Lane(lane, Form::Verbatim, Reach::Key(hash));
+        };
+        match self.value_form(value, takes, (db, hash, ordinal)) {
+            Err(refusal) => Routed::Refused(refusal),
+            Ok(form) if is_plain(value) => Routed::Lane(lane, form, Reach::Set(hash)),
+            Ok(form) => Routed::Lane(lane, form, Reach::Key(hash)),
+        }
+    }
+
+    fn value_form(
+        &self,
+        value: &Value<'_>,
+        takes: Takes,
+        (db, hash, ordinal): (u32, u32, u64),
+    ) -> Result<Form, Refusal> {
+        let kind = value.object.kind;
+        if self.is_marker(&value.key) {
+            return Err(Refusal::MarkerKey);
+        }
+        if !takes.kind(kind) && (!kind.is_divisible() || kind.has_field_deadlines()) {
+            return Err(Refusal::TargetLacks(kind));
+        }
+        if value.object.body.len() as u64 >= takes.argument_bytes_max && !kind.is_divisible() {
+            return Err(Refusal::TooLarge(kind));
+        }
+        if value.deadline_ms.is_some_and(|deadline| deadline >= self.clock.offset_ms) {
+            return Err(Refusal::Deadline);
+        }
+        let in_fields = fields::deadlines(&value.object).ok().flatten();
+        if in_fields.is_some_and(|(_, latest)| latest >= fields::DEADLINE_LIMIT_MS - FIELD_OFFSET_MS) {
+            return Err(Refusal::FieldDeadline);
+        }
+        let expires = value.deadline_ms.is_some() || in_fields.is_some();
+        let last = self.touches.as_ref().is_some_and(|touches| touches.is_last(db, hash, ordinal));
+        Ok(if expires && !last { Form::Rewritten } else { Form::Verbatim })
+    }
+}
+
+/// Whether SET does all that there is to do.
+fn is_plain(value: &Value<'_>) -> bool {
+    value.object.kind == Kind::String
+        && value.object.body.len() < PLAIN_BYTES_MAX
+        && value.deadline_ms.is_none()
+        && value.idle_s.is_none()
+        && value.freq.is_none()
+}

@@ -1,0 +1,122 @@
+//! What the survey counts in a window of an RDB part.
+
+use std::cmp::Reverse;
+
+use super::{Surveyed, Tally};
+use crate::command::deadline::Clock;
+use crate::error::{Result, shown};
+use crate::partition::values::{Loaded, Step, walk};
+use crate::rdb::{Kind, Value, elements, fields};
+use crate::route::{Placement, Routed, Rules};
+use crate::source::window::unreadable;
+use crate::source::{Position, Source};
+
+/// Biggest keys that are listed.
+const BIGGEST_MAX: usize = 20;
+
+/// Values of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KindTally {
+    /// How many.
+    pub keys: u64,
+    /// Their bytes in the source, keys and attributes included.
+    pub bytes: u64,
+}
+
+/// One of the biggest values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Biggest {
+    /// Its bytes in the source.
+    pub bytes: u64,
+    /// How it is stored.
+    pub kind: Kind,
+    /// Its database.
+    pub db: u32,
+    /// Its key, escaped.
+    pub key: String,
+    /// Where it stands.
+    pub at: Position,
+}
+
+/// Counts the entries of a window, and looks whether a server would load them.
+pub(super) fn tally<P: Placement>(
+    source: &Source,
+    surveyed: &Surveyed,
+    rules: &Rules<P>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let start = surveyed.window.start;
+    walk(source, surveyed, rules, |step| {
+        let at = Position { offset: start.offset + step.start, ..start };
+        tally.total += 1;
+        match &step.loaded {
+            Loaded::Value(value) => {
+                elements::check(&value.object).map_err(|fault| unreadable(source, start.segment, fault))?;
+                tally.count_value(value, &step, at, rules.clock);
+            }
+            Loaded::Library(_) => tally.libraries += 1,
+            Loaded::Module(_) => tally.kinds.entry(Kind::Module).or_default().keys += 1,
+        }
+        match (step.routed, &step.loaded) {
+            (Routed::Lane(lane, ..), Loaded::Value(value)) => {
+                tally.lanes[lane].keys.insert(step.db, &value.key);
+                tally.count_entry(lane, &step);
+            }
+            (Routed::Every(_), _) => (0..tally.lanes.len()).for_each(|lane| tally.count_entry(lane, &step)),
+            (Routed::Nowhere, _) => tally.dropped += 1,
+            (Routed::Refused(refusal), loaded) => tally.refuse(refusal, at, || match loaded {
+                Loaded::Value(value) => (value.object.kind.name().to_owned(), shown(&value.key)),
+                Loaded::Library(_) => ("functions".to_owned(), String::new()),
+                Loaded::Module(name) => ("module data".to_owned(), shown(name.as_bytes())),
+            }),
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+impl Tally {
+    fn count_value(&mut self, value: &Value<'_>, step: &Step<'_>, at: Position, clock: Clock) {
+        let kind = self.kinds.entry(value.object.kind).or_default();
+        kind.keys += 1;
+        kind.bytes += step.len;
+        *self.databases.entry(step.db).or_default() += 1;
+        self.db_max = self.db_max.max(step.db);
+        if let Some(deadline) = value.deadline_ms {
+            self.deadlines += 1;
+            self.past_deadlines += u64::from(deadline <= clock.now_ms);
+            self.deadline_ms_max = self.deadline_ms_max.max(deadline);
+        }
+        if value.object.kind.has_field_deadlines() && matches!(fields::deadlines(&value.object), Ok(Some(_)))
+        {
+            self.deadlines += 1;
+        }
+        if self.biggest.last().is_none_or(|smallest| smallest.bytes < step.len)
+            || self.biggest.len() < BIGGEST_MAX
+        {
+            let (kind, key) = (value.object.kind, shown(&value.key));
+            self.keep_biggest(Biggest { bytes: step.len, kind, db: step.db, key, at });
+        }
+    }
+
+    fn count_entry(&mut self, lane: usize, step: &Step<'_>) {
+        self.lanes[lane].commands += 1;
+        self.lanes[lane].bytes += step.len;
+    }
+
+    fn keep_biggest(&mut self, one: Biggest) {
+        let place = self.biggest.partition_point(|other| Reverse(other.bytes) <= Reverse(one.bytes));
+        self.biggest.insert(place, one);
+        self.biggest.truncate(BIGGEST_MAX);
+    }
+
+    /// Adds the counts of what follows in the source.
+    pub(super) fn add_values(&mut self, later: &Tally) {
+        for (kind, more) in &later.kinds {
+            let kind = self.kinds.entry(*kind).or_default();
+            kind.keys += more.keys;
+            kind.bytes += more.bytes;
+        }
+        later.biggest.iter().for_each(|one| self.keep_biggest(one.clone()));
+    }
+}
