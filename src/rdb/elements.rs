@@ -11,7 +11,7 @@ use nom::number::complete::{le_f64, le_i64, le_u64};
 use super::blob::{DamagedAt, Digits, Piece};
 use super::compact::{Blob, Format};
 use super::extent::{CONTAINER_PLAIN, SCORE_INFINITE, SCORE_MINUS_INFINITE};
-use super::fault::{Bad, Fault, damage, unsupported};
+use super::fault::{Bad, Fault, damage};
 use super::kind::Kind;
 use super::reader::Object;
 use super::scan::{Parsed, byte, bytes, length, string};
@@ -66,6 +66,10 @@ pub fn visit<E: From<Fault>>(
         Ok(()) => Ok(()),
         Err(Stop::Caller(error)) => Err(error),
         Err(Stop::Bad(bad)) => Err(Fault::new(bad, object.body, object.at).into()),
+        Err(Stop::Indivisible) => {
+            let what = format!("a {} that is to be taken apart", object.kind.name());
+            Err(Fault::Unsupported { at: object.at, what }.into())
+        }
     }
 }
 
@@ -80,6 +84,7 @@ pub fn check(object: &Object<'_>) -> Result<(), Fault> {
 enum Stop<E> {
     Bad(nom::Err<Bad>),
     Caller(E),
+    Indivisible,
 }
 
 impl<E> From<nom::Err<Bad>> for Stop<E> {
@@ -115,9 +120,7 @@ fn take_apart<E>(object: &Object<'_>, mut each: impl FnMut(Element<'_>) -> Visit
         Kind::Hash | Kind::HashFieldsEarly | Kind::HashFields | Kind::HashFieldsValkey => {
             fields(object.kind, body, each)
         }
-        Kind::Module | Kind::Stream | Kind::Stream2 | Kind::Stream3 => {
-            Err(unsupported(body, object.kind.name()).into())
-        }
+        Kind::Module | Kind::Stream | Kind::Stream2 | Kind::Stream3 => Err(Stop::Indivisible),
     }
 }
 
@@ -278,7 +281,7 @@ fn field_triples<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>
             Piece::Text(_) => None,
         };
         let deadline_ms =
-            stored.and_then(absolute).ok_or(damage(body, "fields with deadlines up to 2^48"))?;
+            stored.and_then(absolute).ok_or(damage(body, "fields with deadlines below 2^48"))?;
         let (field, value) = (field.bytes(&mut field_digits), value.bytes(&mut value_digits));
         each(Element::Field { field, value, deadline_ms })
     })
@@ -301,7 +304,7 @@ fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visit
                 let stored =
                     if kind == Kind::HashFields { relative(earliest_ms, stored) } else { Some(stored) };
                 let deadline = stored.and_then(absolute);
-                (after, deadline.ok_or(damage(rest, "a field's deadline up to 2^48"))?)
+                (after, deadline.ok_or(damage(rest, "a field's deadline, above 0 and below 2^48"))?)
             }
         };
         each(Element::Field { field: &field, value: &value, deadline_ms })?;
@@ -310,9 +313,13 @@ fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visit
     Ok(())
 }
 
-/// A deadline that is stored as its distance from the earliest, and one more; 0 is none.
+/// A deadline that is stored as its distance from the earliest, and one more; 0 is none. A distance that
+/// leads to 0 would be none as well, until it is shifted; no server writes one.
 fn relative(earliest_ms: u64, stored: u64) -> Option<u64> {
-    if stored == 0 { Some(0) } else { earliest_ms.checked_add(stored - 1) }
+    match stored {
+        0 => Some(0),
+        _ => earliest_ms.checked_add(stored - 1).filter(|deadline| *deadline != 0),
+    }
 }
 
 /// A deadline where 0 is none; nothing if it is past what a server takes.

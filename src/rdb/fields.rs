@@ -54,7 +54,9 @@ pub fn shift(object: &Object<'_>, offset_ms: i64) -> Result<Shifted, Fault> {
         _ => 1..DEADLINE_LIMIT_MS,
     };
     for deadline in [earliest, latest] {
-        if !deadline.checked_add(offset_ms).is_some_and(|shifted| allowed.contains(&shifted)) {
+        // One that is out of bounds to begin with could not be put back.
+        let is_allowed = |deadline| allowed.contains(&deadline);
+        if !is_allowed(deadline) || !deadline.checked_add(offset_ms).is_some_and(is_allowed) {
             return Ok(Shifted::Refused(deadline));
         }
     }

@@ -65,6 +65,16 @@ fn what_servers_would_not_take_is_refused() {
 }
 
 #[test]
+fn what_could_not_be_put_back_is_refused() {
+    let body = b"\x01\x01f\x01v\xfb\xff\xff\xff\xff\xff\xff\xff";
+    let object = Object { kind: Kind::HashFieldsValkey, body, at: 0 };
+    assert_eq!(shift(&object, OFFSET_MS), Ok(Shifted::Refused(-5)));
+    let body = b"\x00\x00\0\0\0\x80\0\0\x01\x01\x01f\x01v";
+    let object = Object { kind: Kind::HashFields, body, at: 0 };
+    assert_eq!(shift(&object, -OFFSET_MS * 3), Ok(Shifted::Refused(1 << 47)));
+}
+
+#[test]
 fn a_compressed_listpack_comes_out_plain() {
     // The listpack of the samples as one literal run.
     let body =

@@ -43,6 +43,17 @@ pub struct Object<'a> {
     pub at: u64,
 }
 
+impl Object<'_> {
+    /// The name of the module's data type, if it is a value of a module; a server without the module
+    /// takes neither the file nor the payload.
+    pub fn module(&self) -> Option<String> {
+        if self.kind != Kind::Module {
+            return None;
+        }
+        length(self.body).ok().map(|(_, id)| module::name(id))
+    }
+}
+
 /// A key and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value<'a> {

@@ -43,6 +43,7 @@ fn every_kind_of_value_ends_where_it_ends() {
         let value = reader.next().expect("an entry").expect("a sound value");
         assert_eq!(value.range, 9..9 + entry.len() as u64, "{}", kind.name());
         let object = Object { kind, body: &body, at: 14 };
+        assert_eq!(object.module().as_deref(), (kind == Kind::Module).then_some("ReJSON-RL"));
         let key = Cow::Borrowed(b"key".as_slice());
         let expected = Value { key, object, deadline_ms: None, idle_s: None, freq: None, is_empty: false };
         assert_eq!(value.item, Item::Value(expected));
