@@ -132,7 +132,7 @@ pub fn write_commands<P: Placement, W: Write>(
         Some(_) => merge(part, batch, source),
         None => steps.map(Sent::One).collect(),
     };
-    let mut writer = Commands { out, source, rules, lane, part, db };
+    let mut writer = Commands { out, source, rules, lane, part, db, text: Vec::new() };
     let mut sent = Vec::with_capacity(merged.len());
     let mut before = 0;
     let selects = part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
@@ -160,6 +160,8 @@ struct Commands<'w, P, W> {
     lane: usize,
     part: &'w LanePart,
     db: u32,
+    /// Kept to be filled again.
+    text: Vec<u8>,
 }
 
 impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
@@ -217,24 +219,23 @@ impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
 
     /// An MSET: what follows the name in each SET is a key and a value, framed already.
     fn sets(&mut self, steps: &[u32]) -> io::Result<()> {
-        let mut header = Vec::with_capacity(32);
-        encode::array(&mut header, 1 + 2 * steps.len());
-        encode::bulk(&mut header, b"MSET");
-        self.out.write_all(&header)?;
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        encode::array(&mut text, 1 + 2 * steps.len());
+        encode::bulk(&mut text, b"MSET");
         for step in steps {
             let op = &self.part.ops[*step as usize];
             if let Action::Value(_) = op.action {
                 let Item::Value(value) = self.entry(op)? else { return Err(changed()) };
-                header.clear();
-                encode::bulk(&mut header, &value.key);
-                encode::bulk(&mut header, &value::string(&value.object)?);
-                self.out.write_all(&header)?;
+                encode::bulk(&mut text, &value.key);
+                encode::bulk(&mut text, &value::string(&value.object)?);
             } else {
                 let set = self.part.bytes(self.source, op);
-                self.out.write_all(set.get(SET_PREFIX.len()..).unwrap_or_default())?;
+                text.extend_from_slice(set.get(SET_PREFIX.len()..).unwrap_or_default());
             }
         }
-        Ok(())
+        self.text = text;
+        self.out.write_all(&self.text)
     }
 }
 

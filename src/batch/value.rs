@@ -36,7 +36,7 @@ pub(super) fn write<W: Write>(
     if object.kind == Kind::String && object.body.len() < SET_BYTES_MAX && !has_attributes {
         let deadline = deadline_ms.map(|deadline| deadline.to_string());
         let mut arguments: Vec<Cow<'_, [u8]>> =
-            vec![b"SET".into(), value.key.as_ref().into(), string(object)?.into()];
+            vec![b"SET".into(), value.key.as_ref().into(), string(object)?];
         if let Some(deadline) = &deadline {
             arguments.extend([Cow::from(b"PXAT".as_slice()), deadline.as_bytes().into()]);
         }
@@ -55,16 +55,8 @@ pub(super) fn write<W: Write>(
 }
 
 /// The bytes of a string.
-pub(super) fn string(object: &Object<'_>) -> io::Result<Vec<u8>> {
-    let mut whole = Vec::with_capacity(object.body.len());
-    elements::visit(object, |element| {
-        if let Element::Piece { bytes, .. } = element {
-            whole.extend_from_slice(bytes);
-        }
-        Ok::<(), Fault>(())
-    })
-    .map_err(unsound)?;
-    Ok(whole)
+pub(super) fn string<'a>(object: &Object<'a>) -> io::Result<Cow<'a, [u8]>> {
+    object.string().map_err(unsound).map(Option::unwrap_or_default)
 }
 
 fn unsound(fault: Fault) -> io::Error {

@@ -43,7 +43,16 @@ pub struct Object<'a> {
     pub at: u64,
 }
 
-impl Object<'_> {
+impl<'a> Object<'a> {
+    /// The bytes of a string, borrowed where they are not compressed; `None` if this is something else.
+    pub fn string(&self) -> Result<Option<Cow<'a, [u8]>>, Fault> {
+        if self.kind != Kind::String {
+            return Ok(None);
+        }
+        let parsed = string(self.body).map_err(|bad| Fault::new(bad, self.body, self.at))?;
+        Ok(Some(parsed.1))
+    }
+
     /// The name of the module's data type, if it is a value of a module; a server without the module
     /// takes neither the file nor the payload.
     pub fn module(&self) -> Option<String> {
