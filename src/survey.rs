@@ -119,7 +119,7 @@ pub fn touches<P: Placement>(
             return partition::values::walk(source, surveyed, rules, |step| {
                 match &step.loaded {
                     Loaded::Value(value) => touches.key(step.db, crc32fast::hash(&value.key), step.ordinal),
-                    Loaded::Library(_) | Loaded::Module(_) => {}
+                    Loaded::Library(_) | Loaded::Module(_) | Loaded::Import(_) => {}
                 }
                 Ok(())
             });

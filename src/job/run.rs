@@ -36,6 +36,9 @@ pub struct Run<'s> {
     /// Who writes the markers.
     pub identity: Identity,
     /// Asks to end early.
+    /// Whether the source has deadlines of hash fields.
+    pub field_deadlines: bool,
+    /// Asks to end.
     pub stop: &'s Stop,
     /// Numbers for progress.
     pub counters: &'s Arc<Counters>,
@@ -91,7 +94,8 @@ impl<'s> Run<'s> {
 
     /// Settles all lanes, in parallel.
     pub fn settle(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-        let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0))?;
+        let shifted =
+            self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0, self.field_deadlines))?;
         on_all(writers, |writer| writer.settle(&shifted[writer.lane]))
     }
 

@@ -18,6 +18,8 @@ pub enum Loaded<'s> {
     Library(Cow<'s, [u8]>),
     /// Data that belongs to a module, of this name.
     Module(String),
+    /// Hash slots whose import was under way, by the job of this name.
+    Import(Cow<'s, [u8]>),
 }
 
 /// A routed entry with the place it was found at.
@@ -56,6 +58,7 @@ pub fn walk<'s, P: Placement>(
             Item::Value(value) => Loaded::Value(value),
             Item::Function(source) => Loaded::Library(source),
             Item::ModuleAux { module } => Loaded::Module(module),
+            Item::SlotImport { job } => Loaded::Import(job),
             _ => continue,
         };
         ordinal += 1;
@@ -64,6 +67,7 @@ pub fn walk<'s, P: Placement>(
             Loaded::Value(value) => rules.route_value(value, db, ordinal),
             Loaded::Library(_) => Routed::Every(Form::Verbatim),
             Loaded::Module(_) => Routed::Refused(Refusal::Module),
+            Loaded::Import(_) => Routed::Refused(Refusal::SlotImport),
         };
         let start = range.start - window.start.offset;
         visit(Step { loaded, db, ordinal, start, len: range.end - range.start, routed })?;

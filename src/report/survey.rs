@@ -391,6 +391,7 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::SeveralShards | Refusal::Script | Refusal::Pattern => REWRITE,
         Refusal::FieldDeadline | Refusal::Deadline => INTO_FILES,
         Refusal::MarkerKey => "give another --marker-key, one that the source does not use",
+        Refusal::SlotImport => "end the import of slots on the source's server, and have it rewrite the file",
         Refusal::Module => "move the module's data by the module's own means, and leave it out here",
         Refusal::TargetLacks(_) => {
             "load into targets of at least the version, and the product, that wrote the source"

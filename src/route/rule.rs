@@ -120,6 +120,8 @@ pub enum Refusal {
     Discard,
     /// A module's data, which only a server with that module can load.
     Module,
+    /// A server drops the keys of slots whose import never ended.
+    SlotImport,
     /// Its target is too old for values of this kind, or of the other product.
     TargetLacks(Kind),
     /// A value of this kind is longer than its target takes, and cannot be taken apart.
@@ -140,6 +142,7 @@ impl Refusal {
             Refusal::MarkerKey => "touches the key that holds the loader's marker (see --marker-key)",
             Refusal::Discard => "DISCARD inside a transaction",
             Refusal::Module => "data of a module, which servers without it refuse",
+            Refusal::SlotImport => "hash slots whose import was under way, whose keys a server drops",
             Refusal::TargetLacks(kind) => {
                 return format!("a {} is more than its target's version knows", kind.name()).into();
             }

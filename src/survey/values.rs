@@ -56,6 +56,7 @@ pub(super) fn tally<P: Placement>(
             }
             Loaded::Library(_) => tally.libraries += 1,
             Loaded::Module(_) => tally.kinds.entry(Kind::Module).or_default().keys += 1,
+            Loaded::Import(_) => {}
         }
         match (step.routed, &step.loaded) {
             (Routed::Lane(lane, ..), Loaded::Value(value)) => {
@@ -68,6 +69,7 @@ pub(super) fn tally<P: Placement>(
                 Loaded::Value(value) => (value.object.kind.name().to_owned(), shown(&value.key)),
                 Loaded::Library(_) => ("functions".to_owned(), String::new()),
                 Loaded::Module(name) => ("module data".to_owned(), shown(name.as_bytes())),
+                Loaded::Import(job) => ("slot import".to_owned(), shown(job)),
             }),
             _ => {}
         }
@@ -98,6 +100,7 @@ impl Tally {
         if value.object.kind.has_field_deadlines() && matches!(fields::deadlines(&value.object), Ok(Some(_)))
         {
             self.deadlines += 1;
+            self.field_deadlines += 1;
         }
         if self.biggest.last().is_none_or(|smallest| smallest.bytes < step.len)
             || self.biggest.len() < BIGGEST_MAX
