@@ -5,9 +5,9 @@ pub mod values;
 
 pub use commands::{Step, lanes_of, split_keys, split_unit, walk};
 
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, shown};
 use crate::rdb::Entry;
-use crate::resp::frame;
+use crate::resp::frame::{self, Arguments};
 use crate::route::{Form, Placement, Reach, Routed, Rules};
 use crate::source::map::Stamp;
 use crate::source::window::{Content, Window};
@@ -81,6 +81,16 @@ impl LanePart {
     pub fn entry<'s>(&self, source: &'s Source, op: &Op) -> Option<Entry<'s>> {
         let at = Window { start: self.position(op), ..self.window };
         at.entries(source.bytes(at.start.segment)).ok()?.next()?.ok()
+    }
+
+    /// A step's command and its key, escaped, or what stands for them in an RDB part; for messages.
+    pub fn names(&self, source: &Source, op: &Op) -> (String, String) {
+        if let Content::Rdb(_) = self.window.content {
+            return self.entry(source, op).map_or_else(Default::default, |entry| values::names(&entry.item));
+        }
+        let mut arguments = Arguments::of(self.bytes(source, op));
+        let mut word = || arguments.next().map(shown).unwrap_or_default();
+        (word(), word())
     }
 
     /// Refuses to commit what was read from the window if the window was changed since.

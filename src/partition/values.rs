@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::error::Result;
+use crate::error::{Result, shown};
 use crate::rdb::{Entry, Item, Value};
 use crate::route::{Form, Placement, Refusal, Routed, Rules};
 use crate::source::Source;
@@ -73,4 +73,13 @@ pub fn walk<'s, P: Placement>(
         visit(Step { loaded, db, ordinal, start, len: range.end - range.start, routed })?;
     }
     Ok(())
+}
+
+/// What stands for the command and the key of an entry in messages.
+pub fn names(item: &Item<'_>) -> (String, String) {
+    match item {
+        Item::Value(value) => (value.object.kind.name().to_owned(), shown(&value.key)),
+        Item::ModuleAux { module } => ("module data".to_owned(), shown(module.as_bytes())),
+        _ => ("functions".to_owned(), String::new()),
+    }
 }

@@ -12,8 +12,7 @@ use crate::batch::{Batch, Written};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
 use crate::merge::Sent;
-use crate::partition::{Action, LanePart};
-use crate::resp::frame::Arguments;
+use crate::partition::{Action, LanePart, Op};
 use crate::source::Source;
 
 /// Which reply comes next.
@@ -209,9 +208,11 @@ impl Transaction {
             // Either a loading server gets it too, or the target has diverged.
             Token::Error(text) => {
                 let answered = self.answered(index, &text, source);
+                // A server that cannot load the functions of an RDB part does not load the file.
+                let library = self.step(index).is_some_and(|(_, op)| op.action == Action::Library);
                 match verdict::executed(&text) {
-                    Executed::Ignored(label) => self.ignored.push(Ignored { label, answered }),
-                    Executed::Divergence => drop(self.diverged.get_or_insert(answered)),
+                    Executed::Ignored(label) if !library => self.ignored.push(Ignored { label, answered }),
+                    _ => drop(self.diverged.get_or_insert(answered)),
                 }
             }
             _ => {}
@@ -223,21 +224,24 @@ impl Transaction {
         };
     }
 
+    /// The step that command number `index` belongs to; `None` for one of the loader's own.
+    fn step(&self, index: usize) -> Option<(&LanePart, &Op)> {
+        let behind = self.pieces.partition_point(|piece| piece.first <= index);
+        let piece = behind.checked_sub(1).and_then(|last| self.pieces.get(last))?;
+        let sent = piece.sent.get(index - piece.first)?;
+        let op = piece.part.ops.get(sent.first()).filter(|op| op.action != Action::Select)?;
+        Some((&piece.part, op))
+    }
+
     /// Command number `index`, with the error that it was answered with.
     fn answered(&self, index: usize, text: &[u8], source: &Source) -> Answered {
         let text = shown(text);
+        if let Some((part, op)) = self.step(index) {
+            let (command, key) = part.names(source, op);
+            return Answered { at: part.position(op), command, key, text };
+        }
         let behind = self.pieces.partition_point(|piece| piece.first <= index);
         let piece = behind.checked_sub(1).and_then(|last| self.pieces.get(last));
-        let command = piece.and_then(|piece| {
-            let sent = piece.sent.get(index - piece.first)?;
-            let op = piece.part.ops.get(sent.first()).filter(|op| op.action != Action::Select)?;
-            Some((&piece.part, op))
-        });
-        if let Some((part, op)) = command {
-            let mut arguments = Arguments::of(part.bytes(source, op));
-            let mut word = || arguments.next().map(shown).unwrap_or_default();
-            return Answered { at: part.position(op), command: word(), key: word(), text };
-        }
         let at = piece.or(self.pieces.first()).map(|piece| piece.part.window.start).unwrap_or_default();
         Answered { at, command: "SELECT or SET of the marker".to_owned(), key: String::new(), text }
     }

@@ -55,7 +55,7 @@ fn sources_that_are_none_are_refused_by_what_they_are() {
         (dangling, &["cannot read the source", "No such file"]),
         (empty_dir, &["no manifest"]),
         (PathBuf::from("/dev/null"), &["not a regular file"]),
-        (file("dump.rdb", b"REDIS0011\xfa\x09redis-ver"), &["RDB", "BGREWRITEAOF"]),
+        (file("dump.rdb", b"REDIS0011\xfa\x09redis-ver"), &["RDB", "cut off", "byte: 20\n"]),
         (file("dump.aof.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"), &["gzip", "decompress"]),
         (file("dump.aof.zst", b"\x28\xb5\x2f\xfd\x04\x58"), &["zstd", "decompress"]),
         (file("dump.json", b"{\"key\": \"value\"}\n"), &["JSON"]),

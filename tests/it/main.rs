@@ -12,6 +12,7 @@ mod differential;
 mod drill;
 mod faults;
 mod kill;
+mod rdb;
 mod resume;
 mod scene;
 mod source;

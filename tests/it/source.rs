@@ -246,25 +246,6 @@ fn any_wrong_framing_byte_is_judged_as_a_server_does() {
 }
 
 #[test]
-fn an_rdb_part_is_refused_by_name() {
-    let (scene, targets) = (Scene::new(), servers(1));
-    let rdb = |magic: &[u8]| [magic, b"\xff", &[0; 8], &aof::of_lines("SET a 1")].concat();
-    for magic in [b"REDIS0009".as_slice(), b"REDIS0011", b"VALKEY080"] {
-        let source = scene.file("dump.aof", rdb(magic));
-        assert_refused(
-            &scene.load(&source, &targets).run(),
-            3,
-            &["RDB", &source.display().to_string(), "BGREWRITEAOF"],
-        );
-    }
-    let base = rdb(b"REDIS0009");
-    let dir = MultiPart { base: Some((&base, true)), ..MultiPart::of(&[&aof::of_lines("SET a 1")]) }
-        .write(scene.dir());
-    assert_refused(&scene.load(&dir, &targets).run(), 3, &["RDB", "appendonly.aof.1.base.rdb"]);
-    assert_untouched(&targets);
-}
-
-#[test]
 fn an_empty_source_is_loaded_too() {
     let nothing: &[u8] = b"";
     let targets = servers(2);

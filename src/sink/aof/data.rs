@@ -164,6 +164,8 @@ impl Data {
             self.put(&part.digest.value().to_le_bytes())?;
         }
         self.layout.in_rdb = false;
+        // The database that it ends in is not the one in which a server begins with the commands behind it.
+        self.db = NO_DB;
         Ok(())
     }
 

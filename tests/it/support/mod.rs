@@ -5,10 +5,12 @@
 pub mod aof;
 pub mod binary;
 pub mod compare;
+pub mod fill;
 pub mod generate;
 pub mod loader;
 pub mod port;
 pub mod proxy;
+pub mod rdb;
 pub mod reference;
 pub mod relay;
 pub mod server;
