@@ -12,7 +12,7 @@ mod value;
 use crate::command::{Rewrite, deadline, lookup, trim};
 use crate::merge::{SET_PREFIX, Sent, merge};
 use crate::partition::{Action, LanePart, Op, split_unit};
-use crate::rdb::Item;
+use crate::rdb::{self, Item};
 use crate::resp::encode;
 use crate::resp::frame::Arguments;
 use crate::route::{Form, Placement, Rules, Takes};
@@ -225,13 +225,16 @@ impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
         encode::bulk(&mut text, b"MSET");
         for step in steps {
             let op = &self.part.ops[*step as usize];
-            if let Action::Value(_) = op.action {
+            let bytes = self.part.bytes(self.source, op);
+            if let Action::Send(_) = op.action {
+                text.extend_from_slice(bytes.get(SET_PREFIX.len()..).unwrap_or_default());
+            } else if let Some((key, string)) = rdb::plain_string(bytes) {
+                encode::bulk(&mut text, key);
+                encode::bulk(&mut text, string);
+            } else {
                 let Item::Value(value) = self.entry(op)? else { return Err(changed()) };
                 encode::bulk(&mut text, &value.key);
                 encode::bulk(&mut text, &value::string(&value.object)?);
-            } else {
-                let set = self.part.bytes(self.source, op);
-                text.extend_from_slice(set.get(SET_PREFIX.len()..).unwrap_or_default());
             }
         }
         self.text = text;

@@ -12,7 +12,8 @@ pub use values::{Biggest, KindTally};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::partition::{self, values::Loaded, walk};
+use crate::partition::{self, walk};
+use crate::rdb::Item;
 use crate::route::{Command, Placement, Reach, Routed, Rules, Touches};
 use crate::source::window::{Content, Tail, Window, Windows};
 use crate::source::{Position, Source};
@@ -117,9 +118,8 @@ pub fn touches<P: Placement>(
         go_on()?;
         if let Content::Rdb(_) = surveyed.window.content {
             return partition::values::walk(source, surveyed, rules, |step| {
-                match &step.loaded {
-                    Loaded::Value(value) => touches.key(step.db, crc32fast::hash(&value.key), step.ordinal),
-                    Loaded::Library(_) | Loaded::Module(_) | Loaded::Import(_) => {}
+                if let Item::Value(value) = step.item {
+                    touches.key(step.db, crc32fast::hash(&value.key), step.ordinal);
                 }
                 Ok(())
             });

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use crate::command::{Rewrite, keys, lookup};
+use crate::command::{Rewrite, keys};
 use crate::error::Result;
 use crate::feed::Plan;
-use crate::partition::values::{self, Loaded};
+use crate::partition::values;
 use crate::partition::walk;
+use crate::rdb::Item;
 use crate::route::{Form, Routed};
 use crate::sink::Shifted;
 use crate::source::window::Content;
@@ -59,9 +60,8 @@ fn in_window<'s>(plan: &Plan<'s>, surveyed: &Surveyed) -> Result<Option<Vec<Key<
     let mut found = Vec::new();
     if let Content::Rdb(_) = surveyed.window.content {
         values::walk(plan.source, surveyed, plan.rules, |step| {
-            if let (Routed::Lane(lane, Form::Rewritten, _), Loaded::Value(value)) = (step.routed, step.loaded)
-            {
-                found.push((lane, step.db, value.key));
+            if let (Routed::Lane(lane, Form::Rewritten, _), Item::Value(value)) = (step.routed, step.item) {
+                found.push((lane, step.db, value.key.clone()));
             }
             Ok(())
         })?;
@@ -70,7 +70,7 @@ fn in_window<'s>(plan: &Plan<'s>, surveyed: &Surveyed) -> Result<Option<Vec<Key<
     let mut wander = false;
     walk(plan.source, surveyed, plan.rules, |step| {
         let command = step.command;
-        let Some(spec) = lookup(command.name()) else { return };
+        let Some(spec) = step.spec else { return };
         match step.routed {
             Routed::Lane(lane, Form::Rewritten, _) if spec.rewrite != Rewrite::StreamTrim => {
                 let arguments = command.arguments();

@@ -1,6 +1,7 @@
 //! Walks the commands of a window.
 
 use super::changed;
+use crate::command::{Spec, lookup};
 use crate::error::Result;
 use crate::resp::frame::{self, Record};
 use crate::route::{Command, Placement, Routed, Rules, State};
@@ -14,6 +15,8 @@ pub struct Step<'a> {
     pub command: Command<'a>,
     /// Its offset in the window.
     pub start: usize,
+    /// Its row in the table, if it has one.
+    pub spec: Option<&'static Spec>,
     /// Where it goes.
     pub routed: Routed,
     /// Number of its transaction in the window, 0 if it is in none.
@@ -44,8 +47,9 @@ pub fn walk<'s, P: Placement>(
             Ok((next, Record::Command(head))) => {
                 ordinal += 1;
                 let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
-                let routed = rules.route(&command, transaction != 0);
-                visit(Step { command, start, routed, transaction });
+                let spec = lookup(command.name());
+                let routed = rules.route_by(spec, &command, transaction != 0);
+                visit(Step { command, start, spec, routed, transaction });
                 if let Routed::State(state) = routed {
                     match state {
                         State::Select(selected) => db = selected.unwrap_or(db),

@@ -167,7 +167,7 @@ impl Split {
         }
     }
 
-    fn entry(&mut self, step: &values::Step<'_>) {
+    fn entry(&mut self, step: &values::Step<'_, '_>) {
         let op = |action, reach| Op {
             start: step.start as u32,
             len: u32::try_from(step.len).unwrap_or(u32::MAX),

@@ -9,7 +9,7 @@ use nom::number::complete::{le_i32, le_i64, le_u64};
 use super::fault::{Fault, damage, unsupported};
 use super::header::{HEADER_BYTES, Product, Version, header};
 use super::kind::Kind;
-use super::scan::{Parsed, byte, length, string};
+use super::scan::{Parsed, Text, byte, length, string, text};
 use super::{extent, module};
 
 /// The bytes before an entry that is not a value, and the attributes before one that is.
@@ -28,6 +28,9 @@ mod opcode {
     pub(super) const SELECT_DB: u8 = 254;
     pub(super) const END: u8 = 255;
 }
+
+/// The type byte of a string (`RDB_TYPE_STRING`).
+const STRING: u8 = 0;
 
 /// The first version that ends in a checksum.
 const CHECKSUM_SINCE: u32 = 5;
@@ -149,7 +152,30 @@ pub struct Reader<'a> {
     done: bool,
 }
 
+/// The key and the string of an entry that holds these as they are, without attributes: most of many files.
+#[inline]
+pub fn plain_string(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    plain(entry).map(|(key, value, _)| (key, value))
+}
+
+/// The same, and what follows.
+#[inline]
+fn plain(input: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let behind_type = input.strip_prefix(&[STRING])?;
+    let (behind_key, Text::Plain(key)) = text(behind_type).ok()? else { return None };
+    let (rest, Text::Plain(value)) = text(behind_key).ok()? else { return None };
+    Some((key, value, rest))
+}
+
 impl<'a> Reader<'a> {
+    /// Steps over the next entry if it is one that [`plain_string`] reads; whether it is.
+    #[inline]
+    pub fn skip_plain(&mut self) -> bool {
+        let Some((_, _, rest)) = self.file.get(self.at..).and_then(plain) else { return false };
+        self.at = self.file.len() - rest.len();
+        true
+    }
+
     /// Reads the header of a file.
     pub fn new(file: &'a [u8]) -> Result<Self, Fault> {
         let version = header(file)?;

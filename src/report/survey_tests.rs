@@ -180,7 +180,13 @@ fn a_sound_source() {
         ],
         "path": "DIR/dump.aof"
       },
-      "survey_s": 0.5
+      "survey_s": 0.5,
+      "values": {
+        "biggest": [],
+        "by_kind": {},
+        "libraries": 0,
+        "total": 0
+      }
     }
     "#);
 }

@@ -174,7 +174,13 @@ impl<P: Placement> Rules<P> {
     /// Routes one command; `in_transaction` says whether a MULTI is open.
     #[inline]
     pub fn route(&self, command: &Command<'_>, in_transaction: bool) -> Routed {
-        match lookup(command.name()) {
+        self.route_by(lookup(command.name()), command, in_transaction)
+    }
+
+    /// The same for a command whose row in the table is known.
+    #[inline]
+    pub fn route_by(&self, spec: Option<&Spec>, command: &Command<'_>, in_transaction: bool) -> Routed {
+        match spec {
             Some(spec) if spec.takes(command.head.argc) => self.route_spec(spec, command, in_transaction),
             Some(_) => Routed::Refused(Refusal::Arity),
             None => Routed::Refused(Refusal::Unknown),

@@ -195,6 +195,9 @@ impl<'s> Windows<'s> {
             window.entries(segment).map_err(|fault| unreadable(self.source, start.segment, fault))?;
         let mut sum = None;
         while entries.offset() - start.offset < self.window_bytes {
+            if entries.skip_plain() {
+                continue;
+            }
             match entries.next().transpose().map_err(|fault| unreadable(self.source, start.segment, fault))? {
                 Some(rdb::Entry { item: Item::End { crc }, .. }) => sum = Some(crc),
                 Some(_) => {}

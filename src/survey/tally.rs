@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::command::{Class, Rewrite, Spec, deadline, lookup, lookup_sub};
+use crate::command::{Class, Rewrite, Spec, deadline, lookup_sub};
 use crate::error::{Result, shown};
 use crate::partition::{Step, lanes_of, split_keys, walk};
 use crate::rdb::Kind;
@@ -291,6 +291,6 @@ impl Names {
 
 #[inline]
 fn row(step: &Step<'_>) -> Option<&'static Spec> {
-    let spec = lookup(step.command.name())?;
+    let spec = step.spec?;
     if spec.class == Class::Container { lookup_sub(spec, step.command.first()) } else { Some(spec) }
 }

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use super::{Surveyed, Tally};
 use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
-use crate::partition::values::{Loaded, Step, walk};
-use crate::rdb::{Fault, Kind, Value, elements, fields};
+use crate::partition::values::{Step, names, walk};
+use crate::rdb::{Fault, Item, Kind, Value, elements, fields};
 use crate::route::{Placement, Routed, Rules};
 use crate::source::window::unreadable;
 use crate::source::{Position, Source};
@@ -49,28 +49,23 @@ pub(super) fn tally<P: Placement>(
     walk(source, surveyed, rules, |step| {
         let at = Position { offset: start.offset + step.start, ..start };
         tally.total += 1;
-        match &step.loaded {
-            Loaded::Value(value) => {
+        match step.item {
+            Item::Value(value) => {
                 check(value).map_err(|fault| unreadable(source, start.segment, fault))?;
                 tally.count_value(value, &step, at, rules.clock);
             }
-            Loaded::Library(_) => tally.libraries += 1,
-            Loaded::Module(_) => tally.kinds.entry(Kind::Module).or_default().keys += 1,
-            Loaded::Import(_) => {}
+            Item::Function(_) => tally.libraries += 1,
+            Item::ModuleAux { .. } => tally.kinds.entry(Kind::Module).or_default().keys += 1,
+            _ => {}
         }
-        match (step.routed, &step.loaded) {
-            (Routed::Lane(lane, ..), Loaded::Value(value)) => {
+        match (step.routed, step.item) {
+            (Routed::Lane(lane, ..), Item::Value(value)) => {
                 tally.lanes[lane].keys.insert(step.db, &value.key);
                 tally.count_entry(lane, &step);
             }
             (Routed::Every(_), _) => (0..tally.lanes.len()).for_each(|lane| tally.count_entry(lane, &step)),
             (Routed::Nowhere, _) => tally.dropped += 1,
-            (Routed::Refused(refusal), loaded) => tally.refuse(refusal, at, || match loaded {
-                Loaded::Value(value) => (value.object.kind.name().to_owned(), shown(&value.key)),
-                Loaded::Library(_) => ("functions".to_owned(), String::new()),
-                Loaded::Module(name) => ("module data".to_owned(), shown(name.as_bytes())),
-                Loaded::Import(job) => ("slot import".to_owned(), shown(job)),
-            }),
+            (Routed::Refused(refusal), item) => tally.refuse(refusal, at, || names(item)),
             _ => {}
         }
         Ok(())
@@ -86,7 +81,7 @@ fn check(value: &Value<'_>) -> std::result::Result<(), Fault> {
 }
 
 impl Tally {
-    fn count_value(&mut self, value: &Value<'_>, step: &Step<'_>, at: Position, clock: Clock) {
+    fn count_value(&mut self, value: &Value<'_>, step: &Step<'_, '_>, at: Position, clock: Clock) {
         let kind = self.kinds.entry(value.object.kind).or_default();
         kind.keys += 1;
         kind.bytes += step.len;
@@ -110,7 +105,7 @@ impl Tally {
         }
     }
 
-    fn count_entry(&mut self, lane: usize, step: &Step<'_>) {
+    fn count_entry(&mut self, lane: usize, step: &Step<'_, '_>) {
         self.lanes[lane].commands += 1;
         self.lanes[lane].bytes += step.len;
     }

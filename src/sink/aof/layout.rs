@@ -48,6 +48,11 @@ impl Layout {
         }
     }
 
+    /// Names that the first file can have.
+    pub fn begun() -> Vec<String> {
+        [true, false].into_iter().flat_map(|rdb| Layout::default().with_next(rdb).files()).collect()
+    }
+
     /// The manifest's text (`aofLoadManifestFromFile`, aof.c).
     pub fn manifest(&self) -> String {
         let mut text = String::new();

@@ -233,7 +233,7 @@ pub fn or_missing(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Whether a directory is missing or holds nothing of worth: at most a marker file that was never put in
-/// place.
+/// place, and a data file without a byte.
 pub fn is_vacant(directory: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -244,6 +244,7 @@ pub fn is_vacant(directory: &Path) -> io::Result<bool> {
         let path = entry?.path();
         let nothing = match path.file_name().and_then(|name| name.to_str()) {
             Some(APPEND_DIRECTORY) => path.is_dir() && is_vacant(&path)?,
+            Some(name) if Layout::begun().contains(&name.to_owned()) => path.metadata()?.len() == 0,
             Some(name) => name == format!("{MARKER_FILE}.new"),
             None => false,
         };
