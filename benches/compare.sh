@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures the loader beside what an operator would otherwise use, and prints the ratios. See docs/benchmarks.md.
 #
-#   benches/compare.sh [framing] [pipe] [two] [aof] [memory] [settle] [latency]      all of them if none is named
+#   benches/compare.sh [framing] [pipe] [two] [rdb] [aof] [memory] [settle] [latency]      all of them if none is named
 #
 # The defaults are small, to see that it works. Figures worth keeping come from a quiet machine and, for example,
-#   COMMANDS=6000000 KEYS=1000000 SESSIONS=1000000 MEMORY_MB="2000 4000" PAIRS=5 CRITERION_ARGS= benches/compare.sh
+#   COMMANDS=6000000 KEYS=1000000 RDB_KEYS=5000000 SESSIONS=1000000 MEMORY_MB="2000 4000" PAIRS=5 CRITERION_ARGS= benches/compare.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -12,6 +12,7 @@ exec </dev/null
 COMMANDS=${COMMANDS:-200000}        # commands of the mixed source (pipe, two, latency) and of the SETs (framing, aof)
 KEYS=${KEYS:-50000}                 # distinct keys of each type in the mixed source
 SESSIONS=${SESSIONS:-20000}         # keys of the source with deadlines (settle)
+RDB_KEYS=${RDB_KEYS:-200000}        # keys of the append-only file with an RDB base (rdb)
 MEMORY_MB=${MEMORY_MB:-"64 128"}    # sizes of the sources whose load is watched (memory)
 PAIRS=${PAIRS:-3}                   # interleaved repetitions; medians are compared
 CRITERION_ARGS=${CRITERION_ARGS---quick}
@@ -55,15 +56,20 @@ free_port() {
 start_server() {
     free_port
     mkdir -p "$work/server-$port"
-    redis-server --port "$port" --bind 127.0.0.1 --dir "$work/server-$port" --save "" --appendonly no \
-        --daemonize no >"$work/server-$port/log" 2>&1 &
+    run_server "$work/server-$port" --appendonly no
+}
+
+# run_server DIR OPTION...: a redis-server in a directory, on $port; waits until it has loaded.
+run_server() {
+    local dir=$1; shift
+    redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --save "" "$@" --daemonize no >"$dir/log" 2>&1 &
     pid=$!
     children+=("$pid")
-    for _ in $(seq 500); do
-        redis-cli -p "$port" PING >/dev/null 2>&1 && return
+    for _ in $(seq 5000); do
+        [ "$(redis-cli -p "$port" PING 2>/dev/null)" = PONG ] && return
         sleep 0.02
     done
-    cat "$work/server-$port/log" >&2
+    cat "$dir/log" >&2
     fail "redis-server does not start"
 }
 
@@ -153,6 +159,33 @@ two() {
     done
     one=$(printf %s "$one" | median) both=$(printf %s "$both" | median)
     say "one target $one s, two targets $both s, ratio of commands/s: $(calc "$one / $both")"
+}
+
+# An append-only file with an RDB base into two targets, beside a redis-server that starts from it.
+rdb() {
+    say "== rdb: an RDB base of $RDB_KEYS small keys into two targets, beside redis-server starting from it"
+    local dir=$work/native first ours="" theirs="" ours_cpu="" server_cpus="" begun
+    mkdir -p "$dir"
+    free_port; run_server "$dir" --appendonly yes --enable-debug-command yes
+    redis-cli -p "$port" DEBUG POPULATE "$RDB_KEYS" key 32 >/dev/null
+    redis-cli -p "$port" BGREWRITEAOF >/dev/null
+    until redis-cli -p "$port" INFO persistence | tr -d '\r' | grep -qx 'aof_rewrite_in_progress:0' &&
+        grep -q 'type b' "$dir/appendonlydir/appendonly.aof.manifest" && ! grep -q ' seq 1 ' "$dir/appendonlydir/appendonly.aof.manifest"; do sleep 0.1; done
+    stop_children
+    for _ in $(seq "$PAIRS"); do
+        begun=$(date +%s.%N)
+        free_port; run_server "$dir" --appendonly yes
+        theirs+="$(calc "$(date +%s.%N) - $begun" 3)"$'\n'
+        stop_children
+        start_server; first=$port; local first_pid=$pid; start_server; topology "$first" "$port"
+        load "$dir/appendonlydir" --topology "$work/sets.toml"
+        ours+="$real_s"$'\n' ours_cpu+="$cpu_s"$'\n'
+        server_cpus+="$(calc "$(server_cpu "$first_pid") + $(server_cpu "$pid")")"$'\n'
+        stop_children
+    done
+    ours=$(printf %s "$ours" | median) theirs=$(printf %s "$theirs" | median)
+    say "redis-server starts in $theirs s, redcluster-load $ours s, ratio of time: $(calc "$ours / $theirs")"
+    say "loader CPU / servers' CPU: $(calc "$(printf %s "$ours_cpu" | median) / $(printf %s "$server_cpus" | median)")"
 }
 
 copy_and_sync() { cp "$1" "$2" && sync "$2"; }
@@ -245,10 +278,10 @@ command -v redis-server >/dev/null && command -v redis-check-aof >/dev/null || f
 cargo build --locked --release -q --bin redcluster-load --example bench_source --example delay_proxy
 say "$(redis-server --version)"
 say "$(nproc) cores, load average $(cut -d ' ' -f 1-3 /proc/loadavg), $("$loader" --version)"
-for name in "${@:-framing pipe two aof memory settle latency}"; do
+for name in "${@:-framing pipe two rdb aof memory settle latency}"; do
     for part in $name; do
         case $part in
-        framing | pipe | two | aof | memory | settle | latency) "$part" ;;
+        framing | pipe | two | rdb | aof | memory | settle | latency) "$part" ;;
         *) fail "there is no measurement called $part" ;;
         esac
         say

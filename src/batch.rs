@@ -228,9 +228,9 @@ impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
             let bytes = self.part.bytes(self.source, op);
             if let Action::Send(_) = op.action {
                 text.extend_from_slice(bytes.get(SET_PREFIX.len()..).unwrap_or_default());
-            } else if let Some((key, string)) = rdb::plain_string(bytes) {
-                encode::bulk(&mut text, key);
-                encode::bulk(&mut text, string);
+            } else if let Some((key, string)) = rdb::bare_string(bytes) {
+                encode::bulk(&mut text, &key);
+                encode::bulk(&mut text, &string);
             } else {
                 let Item::Value(value) = self.entry(op)? else { return Err(changed()) };
                 encode::bulk(&mut text, &value.key);

@@ -9,7 +9,7 @@ use nom::number::complete::{le_i32, le_i64, le_u64};
 use super::fault::{Fault, damage, unsupported};
 use super::header::{HEADER_BYTES, Product, Version, header};
 use super::kind::Kind;
-use super::scan::{Parsed, Text, byte, length, string, text};
+use super::scan::{Parsed, byte, length, skip_text, string, text};
 use super::{extent, module};
 
 /// The bytes before an entry that is not a value, and the attributes before one that is.
@@ -152,26 +152,24 @@ pub struct Reader<'a> {
     done: bool,
 }
 
-/// The key and the string of an entry that holds these as they are, without attributes: most of many files.
-#[inline]
-pub fn plain_string(entry: &[u8]) -> Option<(&[u8], &[u8])> {
-    plain(entry).map(|(key, value, _)| (key, value))
-}
+/// A key and the string under it.
+pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-/// The same, and what follows.
+/// The key and the string of an entry that is nothing else: no other type, no attributes. Most of many files.
 #[inline]
-fn plain(input: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let behind_type = input.strip_prefix(&[STRING])?;
-    let (behind_key, Text::Plain(key)) = text(behind_type).ok()? else { return None };
-    let (rest, Text::Plain(value)) = text(behind_key).ok()? else { return None };
-    Some((key, value, rest))
+pub fn bare_string(entry: &[u8]) -> Option<Pair<'_>> {
+    let (behind_key, key) = text(entry.strip_prefix(&[STRING])?).ok()?;
+    let (_, value) = text(behind_key).ok()?;
+    Some((key.bytes().ok()?, value.bytes().ok()?))
 }
 
 impl<'a> Reader<'a> {
-    /// Steps over the next entry if it is one that [`plain_string`] reads; whether it is.
+    /// Steps over the next entry if it is one that [`bare_string`] reads; whether it is.
     #[inline]
-    pub fn skip_plain(&mut self) -> bool {
-        let Some((_, _, rest)) = self.file.get(self.at..).and_then(plain) else { return false };
+    pub fn skip_bare_string(&mut self) -> bool {
+        let input = self.file.get(self.at..).and_then(|input| input.strip_prefix(&[STRING]));
+        let rest = input.and_then(|input| skip_text(skip_text(input).ok()?.0).ok());
+        let Some((rest, ())) = rest else { return false };
         self.at = self.file.len() - rest.len();
         true
     }

@@ -195,7 +195,7 @@ impl<'s> Windows<'s> {
             window.entries(segment).map_err(|fault| unreadable(self.source, start.segment, fault))?;
         let mut sum = None;
         while entries.offset() - start.offset < self.window_bytes {
-            if entries.skip_plain() {
+            if entries.skip_bare_string() {
                 continue;
             }
             match entries.next().transpose().map_err(|fault| unreadable(self.source, start.segment, fault))? {
