@@ -50,6 +50,11 @@ fn expand(packed: &[u8], length: usize, enough: usize) -> Option<Vec<u8>> {
 /// Appends the `count` bytes that begin `distance` before the end, among them those just appended.
 fn repeat(out: &mut Vec<u8>, distance: usize, count: usize) -> Option<()> {
     let start = out.len().checked_sub(distance)?;
+    if distance == 1 {
+        // A run of one byte, as in padding.
+        out.resize(out.len() + count, *out.last()?);
+        return Some(());
+    }
     let mut left = count;
     while left > 0 {
         let step = left.min(out.len() - start);

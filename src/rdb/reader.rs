@@ -216,6 +216,9 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn item(&self, input: &'a [u8]) -> Parsed<'a, Item<'a>> {
+        if let Some(behind_type) = input.strip_prefix(&[STRING]) {
+            return self.value(Kind::String, Attributes::default(), behind_type);
+        }
         let (at_type, attributes) = Attributes::read(input)?;
         let (rest, type_byte) = byte(at_type)?;
         match Kind::from_byte(type_byte, self.version.product) {

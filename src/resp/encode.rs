@@ -35,7 +35,17 @@ pub fn decimal(value: u64) -> String {
     value.to_string()
 }
 
+#[inline]
 fn header(out: &mut Vec<u8>, sigil: u8, value: usize) {
+    // Nearly all lengths, in one piece.
+    match value {
+        0..10 => return out.extend_from_slice(&[sigil, b'0' + value as u8, b'\r', b'\n']),
+        10..100 => {
+            let (tens, ones) = (b'0' + (value / 10) as u8, b'0' + (value % 10) as u8);
+            return out.extend_from_slice(&[sigil, tens, ones, b'\r', b'\n']);
+        }
+        _ => {}
+    }
     out.push(sigil);
     let mut digits = [0u8; 20];
     let mut at = digits.len();
