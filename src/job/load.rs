@@ -231,7 +231,6 @@ impl Load<'_> {
             plan,
             load,
             identity,
-            field_deadlines: self.survey.as_ref().is_some_and(|survey| survey.tally.field_deadlines > 0),
             stop: self.stop,
             counters: &self.counters,
             boards: &self.boards,

@@ -36,9 +36,6 @@ pub struct Run<'s> {
     /// Who writes the markers.
     pub identity: Identity,
     /// Asks to end early.
-    /// Whether the source has deadlines of hash fields.
-    pub field_deadlines: bool,
-    /// Asks to end.
     pub stop: &'s Stop,
     /// Numbers for progress.
     pub counters: &'s Arc<Counters>,
@@ -94,8 +91,7 @@ impl<'s> Run<'s> {
 
     /// Settles all lanes, in parallel.
     pub fn settle(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-        let shifted =
-            self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0, self.field_deadlines))?;
+        let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0))?;
         on_all(writers, |writer| writer.settle(&shifted[writer.lane]))
     }
 

@@ -24,16 +24,12 @@ const CARRIERS: [&str; 5] = ["RENAME", "RENAMENX", "COPY", "MOVE", "SWAPDB"];
 
 type Key<'s> = (usize, u32, Cow<'s, [u8]>);
 
-/// For each lane where deadlines may be shifted; nowhere unless the load `shifts` them. `fields` says whether the source
-/// has deadlines of hash fields.
-pub fn find<'s>(plan: &Plan<'s>, shifts: bool, fields: bool) -> Result<Vec<Shifted<'s>>> {
+/// For each lane where deadlines may be shifted; nowhere unless the load `shifts` them.
+pub fn find<'s>(plan: &Plan<'s>, shifts: bool) -> Result<Vec<Shifted<'s>>> {
     let lanes = plan.rules.routing.lanes();
     let mut found = vec![Vec::new(); lanes];
-    let each = |keys: Vec<Vec<(u32, Cow<'s, [u8]>)>>| {
-        keys.into_iter().map(|keys| Shifted { keys: Some(keys), fields }).collect()
-    };
     if !shifts {
-        return Ok(each(found));
+        return Ok(found.into_iter().map(Shifted::Keys).collect());
     }
     let mut keys: Vec<Key<'s>> = Vec::new();
     // In groups, so that the bound is seen before memory is used.
@@ -43,7 +39,7 @@ pub fn find<'s>(plan: &Plan<'s>, shifts: bool, fields: bool) -> Result<Vec<Shift
         for window in some? {
             match window {
                 Some(more) if keys.len() + more.len() <= KEYS_MAX => keys.extend(more),
-                _ => return Ok(vec![Shifted { keys: None, fields }; lanes]),
+                _ => return Ok(vec![Shifted::Anywhere; lanes]),
             }
         }
     }
@@ -52,7 +48,7 @@ pub fn find<'s>(plan: &Plan<'s>, shifts: bool, fields: bool) -> Result<Vec<Shift
     for (lane, db, key) in keys {
         found[lane].push((db, key));
     }
-    Ok(each(found))
+    Ok(found.into_iter().map(Shifted::Keys).collect())
 }
 
 /// The keys to which a window gives shifted deadlines; `None` if these may wander.

@@ -21,8 +21,7 @@ pub fn server(
 ) -> Result<(), Fault> {
     let seized = seize(connection, key, marker, name)?;
     if marker.load.shift_ms > 0 {
-        let anywhere = Shifted { keys: None, fields: true };
-        settle::unshift(connection, name, (marker.load.shift_ms, &anywhere), stop, &|_, _| {})?;
+        settle::unshift(connection, name, (marker.load.shift_ms, &Shifted::Anywhere), stop, &|_, _| {})?;
     }
     exchange::remove(connection, key, &seized, name)
 }

@@ -6,7 +6,6 @@ pub mod abandon;
 pub mod aof;
 pub mod control;
 pub mod exchange;
-mod fields;
 pub mod inspect;
 mod pipeline;
 pub mod reply;
@@ -99,11 +98,11 @@ pub struct Attached {
 
 /// Where in a target deadlines may be shifted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shifted<'s> {
-    /// On these keys (with their databases) at most, sorted by database; `None` for any key.
-    pub keys: Option<Vec<(u32, Cow<'s, [u8]>)>>,
-    /// Whether those of hash fields may be, too.
-    pub fields: bool,
+pub enum Shifted<'s> {
+    /// On any key.
+    Anywhere,
+    /// On these keys (with their databases) at most, sorted by database.
+    Keys(Vec<(u32, Cow<'s, [u8]>)>),
 }
 
 /// What a lane's writer needs of a target. One call at a time.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisError};
 
-use super::{Fault, Shifted, Stop, control, fields};
+use super::{Fault, Shifted, Stop, control};
 use crate::command::deadline::OFFSET_NEAR_MS;
 use crate::error::{Error, Kind};
 
@@ -32,8 +32,6 @@ struct Unshift<'c> {
     shift_ms: i64,
     /// Whether scripts are permitted, and their numbers exact enough.
     by_script: bool,
-    /// Whether deadlines of hash fields may be shifted.
-    fields: bool,
     stop: &'c Stop,
 }
 
@@ -47,12 +45,10 @@ pub fn unshift(
 ) -> Result<(), Fault> {
     let scripts = redis::cmd("EVAL").arg("return 1").arg(0).query::<i64>(connection).is_ok();
     let by_script = scripts && shift_ms <= OFFSET_NEAR_MS;
-    let fields =
-        shifted.fields && fields::are_known(connection).map_err(|error| control::fault(name, &error))?;
-    let mut unshift = Unshift { connection, name, shift_ms, by_script, fields, stop };
-    match &shifted.keys {
-        None => unshift.scan(progress)?,
-        Some(keys) => unshift.keys(keys, progress)?,
+    let mut unshift = Unshift { connection, name, shift_ms, by_script, stop };
+    match shifted {
+        Shifted::Anywhere => unshift.scan(progress)?,
+        Shifted::Keys(keys) => unshift.keys(keys, progress)?,
     }
     unshift.select("0")
 }
@@ -81,9 +77,7 @@ impl Unshift<'_> {
                 } else {
                     self.pipeline(&names)
                 };
-                fixed
-                    .and_then(|()| self.fields_of(&names))
-                    .map_err(|error| control::fault(self.name, &error))?;
+                fixed.map_err(|error| control::fault(self.name, &error))?;
                 done += some.len() as u64;
                 progress(done, keys.len() as u64);
             }
@@ -99,7 +93,7 @@ impl Unshift<'_> {
         for line in keyspace.lines() {
             let Some(db) = line.strip_prefix("db").and_then(|rest| rest.split(':').next()) else { continue };
             // A database without deadlines needs no scan.
-            if line.contains("expires=0,") && !self.fields {
+            if line.contains("expires=0,") {
                 continue;
             }
             self.select(db)?;
@@ -122,7 +116,7 @@ impl Unshift<'_> {
 
     /// Goes on from a cursor; gives the next one and the number of keys looked at.
     fn scan_step(&mut self, cursor: &str) -> Result<(String, u64), RedisError> {
-        if self.by_script && !self.fields {
+        if self.by_script {
             let mut script = redis::cmd("EVAL");
             script.arg(UNSHIFT_SCAN).arg(0).arg(self.shift_ms).arg(cursor).arg(KEYS_MAX);
             return script.query(self.connection);
@@ -131,12 +125,7 @@ impl Unshift<'_> {
             redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_MAX).query(self.connection)?;
         let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         self.pipeline(&names)?;
-        self.fields_of(&names)?;
         Ok((next, keys.len() as u64))
-    }
-
-    fn fields_of(&mut self, keys: &[&[u8]]) -> Result<(), RedisError> {
-        if self.fields && !keys.is_empty() { fields::unshift(self.connection, keys) } else { Ok(()) }
     }
 
     /// What the scripts do, where they cannot.

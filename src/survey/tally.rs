@@ -62,8 +62,6 @@ pub struct Tally {
     pub past_deadlines: u64,
     /// The latest deadline, in milliseconds of Unix time; 0 if there is none.
     pub deadline_ms_max: i64,
-    /// Values with deadlines of hash fields.
-    pub field_deadlines: u64,
     /// The highest database that is named.
     pub db_max: u32,
     /// Values of RDB parts, by kind.
@@ -92,7 +90,6 @@ impl Tally {
             deadlines: 0,
             past_deadlines: 0,
             deadline_ms_max: 0,
-            field_deadlines: 0,
             db_max: 0,
             kinds: BTreeMap::new(),
             biggest: Vec::new(),
@@ -119,7 +116,6 @@ impl Tally {
         self.deadlines += later.deadlines;
         self.past_deadlines += later.past_deadlines;
         self.deadline_ms_max = self.deadline_ms_max.max(later.deadline_ms_max);
-        self.field_deadlines += later.field_deadlines;
         self.db_max = self.db_max.max(later.db_max);
         self.libraries += later.libraries;
         self.add_values(later);

@@ -95,7 +95,6 @@ impl Tally {
         if value.object.kind.has_field_deadlines() && matches!(fields::deadlines(&value.object), Ok(Some(_)))
         {
             self.deadlines += 1;
-            self.field_deadlines += 1;
         }
         if self.biggest.last().is_none_or(|smallest| smallest.bytes < step.len)
             || self.biggest.len() < BIGGEST_MAX
