@@ -2,7 +2,10 @@
 //! the same end as a server that loads them.
 
 mod damage;
+mod deadlines;
+mod limits;
 mod sources;
+mod survey;
 
 use crate::scene::{Scene, reference, servers, started};
 use crate::support::compare::assert_same;
