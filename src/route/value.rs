@@ -8,6 +8,8 @@ use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
 
 /// A string of this many bytes or more gains nothing from being merged with others.
 const PLAIN_BYTES_MAX: usize = 4 << 10;
+// A deadline of a field below the offset stays below what servers take when it is shifted.
+const _: () = assert!(2 * FIELD_OFFSET_MS <= fields::DEADLINE_LIMIT_MS);
 /// Bytes that a byte compressed with LZF stands for at most.
 const EXPANSION_MAX: u64 = 264;
 
@@ -51,7 +53,8 @@ impl<P: Placement> Rules<P> {
             return Err(Refusal::Deadline);
         }
         let in_fields = fields::deadlines(&value.object).ok().flatten();
-        if in_fields.is_some_and(|(_, latest)| latest >= fields::DEADLINE_LIMIT_MS - FIELD_OFFSET_MS) {
+        // Past the offset it would be taken for one that was shifted.
+        if in_fields.is_some_and(|(_, latest)| latest >= FIELD_OFFSET_MS) {
             return Err(Refusal::FieldDeadline);
         }
         let expires = value.deadline_ms.is_some() || in_fields.is_some();
