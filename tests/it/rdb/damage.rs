@@ -35,9 +35,10 @@ fn small(all: bool) -> Vec<u8> {
     let server = Server::start(&[]);
     let mut rdb = Rdb::new(10).raw(b"\xfa").text(b"redis-ver").text(b"7.0.0").select(0).raw(b"\xfb\x08\x01");
     if all {
-        rdb = rdb.raw(b"\xf5").text(LIBRARY.as_bytes());
+        // A deadline before 1970 makes some servers crash.
+        rdb = rdb.deadline(4_000_000_000_000).string("expires", "v").raw(b"\xf5").text(LIBRARY.as_bytes());
     }
-    rdb = rdb.string("text", "value").deadline(4_000_000_000_000).string("expires", "\u{1}\u{2}");
+    rdb = rdb.string("text", "value").string("odd", "\u{1}\u{2}");
     for (at, line) in VALUES.iter().enumerate() {
         let dump = dumped(&server, &[line]);
         // What a server newer than the format calls a set of another kind.

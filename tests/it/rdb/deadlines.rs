@@ -107,26 +107,40 @@ fn a_part_alone_keeps_its_deadlines() {
     both_sinks(&scene, &source);
 }
 
-/// Expiry in seconds, which servers before 2.6 wrote, and one that stands for none.
+/// Deadlines in seconds, which servers before 2.6 wrote, and one that stands for none.
 #[test]
 fn deadlines_in_seconds_and_of_minus_one() {
     let scene = Scene::new();
-    // The last of those in seconds is before 1970, which counts as past too.
-    let file = Rdb::new(3)
+    let file = Rdb::new(4)
         .raw(b"\xfd\x00\x28\x6b\x5e")
         .string("past", "v")
         .raw(b"\xfd\x00\x28\x6b\x7e")
         .string("future", "v")
-        .raw(b"\xfd\xff\xff\xff\xff")
-        .string("minus one second", "v")
-        .raw(b"\xfd\x00\x28\x6b\xee")
-        .string("before 1970", "v")
         .deadline(-1)
         .string("none", "v")
         .file();
     let tail = aof::of_lines("APPEND past more\n PERSIST future\n APPEND none more");
     let source = scene.file("dump.aof", [&file[..file.len() - 8], &tail].concat());
     both_sinks(&scene, &source);
+}
+
+/// No server writes such, and some crash when they read it: a deadline like any other that is past.
+#[test]
+fn deadlines_before_1970_are_past() {
+    let scene = Scene::new();
+    let file = Rdb::new(9)
+        .raw(b"\xfd\x00\x28\x6b\xee")
+        .string("seconds", "v")
+        .deadline(-1000)
+        .string("milliseconds", "v")
+        .string("other", "v");
+    let targets = servers(1);
+    for tail in ["", "APPEND seconds more\n APPEND milliseconds more"] {
+        let source = scene.file("dump.aof", [file.clone().file(), aof::of_lines(tail)].concat());
+        scene.load(&source, &targets).args(&["--restart", "--flush-targets"]).run_ok();
+        let alive = Snapshot::of(&targets[0]).alive(now_ms()).into_keys().cloned().collect::<Vec<_>>();
+        assert_eq!(alive, [(0, b"other".to_vec())], "{tail}");
+    }
 }
 
 #[test]

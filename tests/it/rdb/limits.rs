@@ -232,7 +232,7 @@ fn forms_of_old_servers_are_taken() {
         .raw(b"\x0e\x05quick\x01\x10\x10\0\0\0\x0d\0\0\0\x02\0\x00\x01a\x03\xf3\xff")
         // What servers once saved by mistake, and skip.
         .raw(b"\x01\x05empty\x00")
-        .raw(b"\xfd\x00\x28\x6b\xee\x00\x07expires\x01v");
+        .raw(b"\xfd\x00\x28\x6b\x7e\x00\x07expires\x01v");
     let source = scene.file("dump.rdb", file.file());
     let (targets, _) = both_sinks(&scene, &source);
     assert_eq!(targets.len(), SHARDS);
