@@ -4,6 +4,7 @@
 mod damage;
 mod deadlines;
 mod limits;
+mod resume;
 mod sources;
 mod survey;
 
