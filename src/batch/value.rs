@@ -28,19 +28,17 @@ pub(super) fn write<W: Write>(
     takes: Takes,
     offset_ms: Option<i64>,
 ) -> io::Result<usize> {
-    // 0 stands for no deadline; a deadline of 1 ms has passed just as well.
+    // 0 stands for no deadline; a deadline of 1 ms has passed just as well as one before 1970.
     let deadline_ms =
-        value.deadline_ms.map(|deadline| deadline.saturating_add(offset_ms.unwrap_or(0)).max(1));
+        value.deadline_ms.map(|deadline| deadline.max(1).saturating_add(offset_ms.unwrap_or(0)));
     let object = &value.object;
     let has_attributes = value.idle_s.is_some() || value.freq.is_some();
     if object.kind == Kind::String && object.body.len() < SET_BYTES_MAX && !has_attributes {
-        let deadline = deadline_ms.map(|deadline| deadline.to_string());
-        let mut arguments: Vec<Cow<'_, [u8]>> =
-            vec![b"SET".into(), value.key.as_ref().into(), string(object)?];
-        if let Some(deadline) = &deadline {
-            arguments.extend([Cow::from(b"PXAT".as_slice()), deadline.as_bytes().into()]);
+        let string = string(object)?;
+        // One that was compressed may be too long where its payload is not.
+        if string.len() as u64 <= takes.argument_bytes_max {
+            return set(out, &value.key, string, deadline_ms);
         }
-        return write_arguments(out, &arguments).map(|()| 1);
     }
     let shifted = match offset_ms.map(|_| fields::shift(object, FIELD_OFFSET_MS)).transpose() {
         Ok(Some(fields::Shifted::Changed(body))) => Some(body),
@@ -48,7 +46,7 @@ pub(super) fn write<W: Write>(
         Err(fault) => return Err(unsound(fault)),
     };
     let body = shifted.as_deref().unwrap_or(object.body);
-    if takes.kind(object.kind) && payload_len(body) < takes.argument_bytes_max {
+    if takes.kind(object.kind) && payload::length(body) <= takes.argument_bytes_max {
         return restore(out, value, body, deadline_ms).map(|()| 1);
     }
     Pieces::write(out, &value.key, &Object { body, ..*object }, deadline_ms)
@@ -64,8 +62,18 @@ fn unsound(fault: Fault) -> io::Error {
     io::Error::other(fault)
 }
 
-fn payload_len(body: &[u8]) -> u64 {
-    (1 + body.len() + payload::FOOTER_BYTES) as u64
+fn set<W: Write>(
+    out: &mut W,
+    key: &[u8],
+    string: Cow<'_, [u8]>,
+    deadline_ms: Option<i64>,
+) -> io::Result<usize> {
+    let deadline = deadline_ms.map(|deadline| deadline.to_string());
+    let mut arguments: Vec<Cow<'_, [u8]>> = vec![b"SET".into(), key.into(), string];
+    if let Some(deadline) = &deadline {
+        arguments.extend([Cow::from(b"PXAT".as_slice()), deadline.as_bytes().into()]);
+    }
+    write_arguments(out, &arguments).map(|()| 1)
 }
 
 fn restore<W: Write>(
@@ -84,7 +92,7 @@ fn restore<W: Write>(
     encode::bulk(&mut head, b"RESTORE");
     encode::bulk(&mut head, &value.key);
     encode::bulk(&mut head, deadline_ms.unwrap_or(0).to_string().as_bytes());
-    encode::bulk_header(&mut head, payload_len(body) as usize);
+    encode::bulk_header(&mut head, payload::length(body) as usize);
     head.push(kind.type_byte());
     out.write_all(&head)?;
     out.write_all(body)?;

@@ -30,6 +30,11 @@ pub fn footer(kind: Kind, body: &[u8]) -> [u8; FOOTER_BYTES] {
     footer
 }
 
+/// The length of the payload of a body.
+pub fn length(body: &[u8]) -> u64 {
+    (1 + body.len() + FOOTER_BYTES) as u64
+}
+
 /// The whole payload.
 pub fn payload(kind: Kind, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + body.len() + FOOTER_BYTES);

@@ -3,10 +3,15 @@
 use super::rule::{Form, Reach, Refusal, Routed, Rules};
 use super::{Placement, Takes};
 use crate::command::deadline::FIELD_OFFSET_MS;
-use crate::rdb::{Kind, Value, fields};
+use crate::rdb::elements::{self, Element};
+use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
 
 /// A string of this many bytes or more gains nothing from being merged with others.
 const PLAIN_BYTES_MAX: usize = 4 << 10;
+// A deadline of a field below the offset stays below what servers take when it is shifted.
+const _: () = assert!(2 * FIELD_OFFSET_MS <= fields::DEADLINE_LIMIT_MS);
+/// Bytes that a byte compressed with LZF stands for at most.
+const EXPANSION_MAX: u64 = 264;
 
 impl<P: Placement> Rules<P> {
     /// Routes a value of database `db`; `ordinal` is its number among the commands and values of the source.
@@ -41,20 +46,53 @@ impl<P: Placement> Rules<P> {
         if !takes.kind(kind) && (!kind.is_divisible() || kind.has_field_deadlines()) {
             return Err(Refusal::TargetLacks(kind));
         }
-        if value.object.body.len() as u64 >= takes.argument_bytes_max && !kind.is_divisible() {
+        if is_too_large(value, takes) {
             return Err(Refusal::TooLarge(kind));
         }
         if value.deadline_ms.is_some_and(|deadline| deadline >= self.clock.offset_ms) {
             return Err(Refusal::Deadline);
         }
         let in_fields = fields::deadlines(&value.object).ok().flatten();
-        if in_fields.is_some_and(|(_, latest)| latest >= fields::DEADLINE_LIMIT_MS - FIELD_OFFSET_MS) {
+        // Past the offset it would be taken for one that was shifted.
+        if in_fields.is_some_and(|(_, latest)| latest >= FIELD_OFFSET_MS) {
             return Err(Refusal::FieldDeadline);
         }
         let expires = value.deadline_ms.is_some() || in_fields.is_some();
         let last = self.touches.as_ref().is_some_and(|touches| touches.is_last(db, hash, ordinal));
         Ok(if expires && !last { Form::Rewritten } else { Form::Verbatim })
     }
+}
+
+/// Whether some argument would be longer than the target takes, however the value is written.
+fn is_too_large(value: &Value<'_>, takes: Takes) -> bool {
+    let (object, limit) = (&value.object, takes.argument_bytes_max);
+    let whole = takes.kind(object.kind) && payload::length(object.body) <= limit;
+    // Nothing in it can be longer, not even if it is compressed.
+    let short = (object.body.len() as u64).saturating_mul(EXPANSION_MAX) <= limit;
+    value.key.len() as u64 > limit
+        || (!whole && !short && longest_part(object).is_none_or(|part| part > limit))
+}
+
+/// Bytes of the longest argument of a value that is taken apart; `None` if it cannot be. A string counts as a whole, as
+/// a server does not let it grow past its limit either (`checkStringLength`, t_string.c).
+fn longest_part(object: &Object<'_>) -> Option<u64> {
+    let (mut longest, mut string) = (0, 0);
+    elements::visit(object, |element| {
+        let length = match element {
+            Element::Piece { bytes, .. } => {
+                string += bytes.len();
+                string
+            }
+            Element::Item(bytes) | Element::Member(bytes) | Element::Scored { member: bytes, .. } => {
+                bytes.len()
+            }
+            Element::Field { field, value, .. } => field.len().max(value.len()),
+        };
+        longest = longest.max(length as u64);
+        Ok::<(), Fault>(())
+    })
+    .ok()?;
+    Some(longest)
 }
 
 /// Whether SET does all that there is to do.

@@ -6,6 +6,7 @@ pub mod abandon;
 pub mod aof;
 pub mod control;
 pub mod exchange;
+mod fields;
 pub mod inspect;
 mod pipeline;
 pub mod reply;

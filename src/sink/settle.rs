@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, RedisError};
 
-use super::{Fault, Shifted, Stop, control};
+use super::{Fault, Shifted, Stop, control, fields};
 use crate::command::deadline::OFFSET_NEAR_MS;
 use crate::error::{Error, Kind};
 
@@ -32,6 +32,8 @@ struct Unshift<'c> {
     shift_ms: i64,
     /// Whether scripts are permitted, and their numbers exact enough.
     by_script: bool,
+    /// Whether fields of hashes have deadlines.
+    in_fields: bool,
     stop: &'c Stop,
 }
 
@@ -45,9 +47,12 @@ pub fn unshift(
 ) -> Result<(), Fault> {
     let scripts = redis::cmd("EVAL").arg("return 1").arg(0).query::<i64>(connection).is_ok();
     let by_script = scripts && shift_ms <= OFFSET_NEAR_MS;
-    let mut unshift = Unshift { connection, name, shift_ms, by_script, stop };
+    let keyspace: Result<String, _> = redis::cmd("INFO").arg("keyspace").query(connection);
+    let keyspace = keyspace.map_err(|error| control::fault(name, &error))?;
+    let in_fields = keyspace.lines().any(fields::has_any);
+    let mut unshift = Unshift { connection, name, shift_ms, by_script, in_fields, stop };
     match shifted {
-        Shifted::Anywhere => unshift.scan(progress)?,
+        Shifted::Anywhere => unshift.scan(&keyspace, progress)?,
         Shifted::Keys(keys) => unshift.keys(keys, progress)?,
     }
     unshift.select("0")
@@ -77,6 +82,7 @@ impl Unshift<'_> {
                 } else {
                     self.pipeline(&names)
                 };
+                let fixed = fixed.and_then(|()| self.fields(&names));
                 fixed.map_err(|error| control::fault(self.name, &error))?;
                 done += some.len() as u64;
                 progress(done, keys.len() as u64);
@@ -85,15 +91,17 @@ impl Unshift<'_> {
         Ok(())
     }
 
-    fn scan(&mut self, progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
-        let keyspace: Result<String, _> = redis::cmd("INFO").arg("keyspace").query(self.connection);
-        let keyspace = keyspace.map_err(|error| control::fault(self.name, &error))?;
-        let keys = control::keys_in(&keyspace);
+    fn fields(&mut self, keys: &[&[u8]]) -> Result<(), RedisError> {
+        if self.in_fields { fields::unshift(self.connection, keys) } else { Ok(()) }
+    }
+
+    fn scan(&mut self, keyspace: &str, progress: &dyn Fn(u64, u64)) -> Result<(), Fault> {
+        let keys = control::keys_in(keyspace);
         let mut seen = 0;
         for line in keyspace.lines() {
             let Some(db) = line.strip_prefix("db").and_then(|rest| rest.split(':').next()) else { continue };
             // A database without deadlines needs no scan.
-            if line.contains("expires=0,") {
+            if line.contains("expires=0,") && !fields::has_any(line) {
                 continue;
             }
             self.select(db)?;
@@ -116,7 +124,7 @@ impl Unshift<'_> {
 
     /// Goes on from a cursor; gives the next one and the number of keys looked at.
     fn scan_step(&mut self, cursor: &str) -> Result<(String, u64), RedisError> {
-        if self.by_script {
+        if self.by_script && !self.in_fields {
             let mut script = redis::cmd("EVAL");
             script.arg(UNSHIFT_SCAN).arg(0).arg(self.shift_ms).arg(cursor).arg(KEYS_MAX);
             return script.query(self.connection);
@@ -125,6 +133,7 @@ impl Unshift<'_> {
             redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_MAX).query(self.connection)?;
         let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         self.pipeline(&names)?;
+        self.fields(&names)?;
         Ok((next, keys.len() as u64))
     }
 

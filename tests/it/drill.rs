@@ -335,12 +335,17 @@ pub fn or_end(run: &mut Running, mut condition: impl FnMut() -> bool) -> Option<
 
 /// Waits until the run's log has these words.
 pub fn wait_for_log(run: &mut Running, words: &str) {
+    wait_for(run, words, |log| log.contains(words));
+}
+
+/// Waits until the run's log is as `condition` says.
+pub fn wait_for(run: &mut Running, what: &str, condition: impl Fn(&str) -> bool) {
     let deadline = Instant::now() + EVENT_TIMEOUT;
-    while !run.stderr_so_far().contains(words) {
+    while !condition(&run.stderr_so_far()) {
         if let Some(output) = run.try_wait() {
-            panic!("ended before {words:?}: {output}");
+            panic!("ended before {what:?}: {output}");
         }
-        assert!(Instant::now() < deadline, "no {words:?} in the log: {}", run.stderr_so_far());
+        assert!(Instant::now() < deadline, "no {what:?} in the log: {}", run.stderr_so_far());
         thread::sleep(POLL_PAUSE);
     }
 }

@@ -52,7 +52,7 @@ impl Tally {
 }
 
 /// Runs until `reached` says so or it ends by itself; killed either way. False: it had ended.
-fn run_and_kill(loader: &Loader, mut reached: impl FnMut() -> bool) -> bool {
+pub fn run_and_kill(loader: &Loader, mut reached: impl FnMut() -> bool) -> bool {
     let mut run: Running = loader.spawn();
     while !reached() {
         if let Some(output) = run.try_wait() {

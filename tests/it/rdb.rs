@@ -2,7 +2,11 @@
 //! the same end as a server that loads them.
 
 mod damage;
+mod deadlines;
+mod limits;
+mod resume;
 mod sources;
+mod survey;
 
 use crate::scene::{Scene, reference, servers, started};
 use crate::support::compare::assert_same;

@@ -35,14 +35,15 @@ fn small(all: bool) -> Vec<u8> {
     let server = Server::start(&[]);
     let mut rdb = Rdb::new(10).raw(b"\xfa").text(b"redis-ver").text(b"7.0.0").select(0).raw(b"\xfb\x08\x01");
     if all {
-        rdb = rdb.raw(b"\xf5").text(LIBRARY.as_bytes());
+        // A deadline before 1970 makes some servers crash.
+        rdb = rdb.deadline(4_000_000_000_000).string("expires", "v").raw(b"\xf5").text(LIBRARY.as_bytes());
     }
-    rdb = rdb.string("text", "value").deadline(4_000_000_000_000).string("expires", "\u{1}\u{2}");
+    rdb = rdb.string("text", "value").string("odd", "\u{1}\u{2}");
     for (at, line) in VALUES.iter().enumerate() {
         let dump = dumped(&server, &[line]);
         // What a server newer than the format calls a set of another kind.
         if dump[0] < 20 {
-            rdb = rdb.dumped(format!("key{at}"), &dump);
+            rdb = rdb.dumped(format!("{at}key{at}"), &dump);
         }
     }
     if all && server.binary().version() < (7, 2) {
@@ -143,6 +144,10 @@ fn damage_behind_a_checksum_is_judged_as_a_server_does() {
                     assert!(log.contains("databases"), "mutation {seed}: {output}\n{log}");
                     assert_refused(&output, 5, &["too few databases"]);
                     assert_untouched(&targets);
+                }
+                // Nobody counts on members being there once; what stands twice shows when the target is given it.
+                (Err(log), Some(8)) if log.contains("Duplicate") => {
+                    assert_refused(&output, 8, &["Bad data format", "key: "]);
                 }
                 (Ok(_), _) => panic!("a server takes mutation {seed}: {output}"),
                 (Err(log), _) => panic!("a server refuses mutation {seed}: {output}\n{log}"),
