@@ -14,6 +14,7 @@ fn json(output: &Output) -> Json {
 }
 
 /// Strings of known sizes in two databases, other kinds, a library; and where each string begins.
+#[allow(clippy::type_complexity, reason = "a table, used once")]
 fn known() -> (Vec<u8>, Vec<(String, u64, u64, u64)>) {
     let mut rdb = Rdb::new(10).select(0).raw(b"\xf5").text(LIBRARY.as_bytes());
     let mut strings = Vec::new();
@@ -54,7 +55,7 @@ fn the_dry_run_counts_values_by_kind_and_lists_the_biggest() {
     assert_eq!(kinds["string"]["keys"], 30);
     assert_eq!(kinds["string"]["bytes"], strings.iter().map(|(_, bytes, ..)| bytes).sum::<u64>());
     assert_eq!((&kinds["list"]["keys"], &kinds["hash"]["keys"]), (&3.into(), &1.into()));
-    strings.sort_by(|one, other| other.1.cmp(&one.1));
+    strings.sort_by_key(|one| std::cmp::Reverse(one.1));
     let biggest = values["biggest"].as_array().expect("a list");
     assert_eq!(biggest.len(), 20);
     for (found, (key, bytes, db, start)) in biggest.iter().zip(&strings) {
