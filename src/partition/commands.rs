@@ -32,7 +32,7 @@ pub fn walk<'s, P: Placement>(
     source: &'s Source,
     surveyed: &Surveyed,
     rules: &Rules<P>,
-    mut visit: impl FnMut(Step<'s>),
+    mut visit: impl FnMut(&Step<'s>),
 ) -> Result<()> {
     let window = &surveyed.window;
     let mut ordinal = surveyed.before;
@@ -47,10 +47,11 @@ pub fn walk<'s, P: Placement>(
             Ok((next, Record::Command(head))) => {
                 ordinal += 1;
                 let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
-                let spec = lookup(command.name());
-                let routed = rules.route_by(spec, &command, transaction != 0);
-                visit(Step { command, start, spec, routed, transaction });
-                if let Routed::State(state) = routed {
+                let mut step = Step { command, start, spec: None, routed: Routed::Nowhere, transaction };
+                step.spec = lookup(step.command.name());
+                step.routed = rules.route_by(step.spec, &step.command, transaction != 0);
+                visit(&step);
+                if let Routed::State(state) = step.routed {
                     match state {
                         State::Select(selected) => db = selected.unwrap_or(db),
                         State::Multi if transaction == 0 => {

@@ -124,7 +124,7 @@ pub fn partition<P: Placement>(
     let part = LanePart { window: *window, sum: *sum, stamp, ops: Vec::new() };
     let mut split = Split { parts: vec![part; lanes], selected: vec![window.db; lanes] };
     match window.content {
-        Content::Commands => walk(source, surveyed, rules, |step| split.command(&step, rules))?,
+        Content::Commands => walk(source, surveyed, rules, |step| split.command(step, rules))?,
         Content::Rdb(_) => values::walk(source, surveyed, rules, |step| {
             split.entry(&step);
             Ok(())

@@ -11,6 +11,7 @@ use super::header::{HEADER_BYTES, Product, Version, header};
 use super::kind::Kind;
 use super::scan::{Parsed, byte, length, skip_text, string, text};
 use super::{extent, module};
+use crate::resp::frame::AHEAD_BYTES;
 
 /// The bytes before an entry that is not a value, and the attributes before one that is.
 mod opcode {
@@ -167,6 +168,7 @@ impl<'a> Reader<'a> {
     /// Steps over the next entry if it is one that [`bare_string`] reads; whether it is.
     #[inline]
     pub fn skip_bare_string(&mut self) -> bool {
+        self.look_ahead();
         let input = self.file.get(self.at..).and_then(|input| input.strip_prefix(&[STRING]));
         let rest = input.and_then(|input| skip_text(skip_text(input).ok()?.0).ok());
         let Some((rest, ())) = rest else { return false };
@@ -202,6 +204,7 @@ impl<'a> Reader<'a> {
     }
 
     fn entry(&mut self) -> Result<Entry<'a>, Fault> {
+        self.look_ahead();
         let input = self.file.get(self.at..).unwrap_or_default();
         let (rest, item) = self.item(input).map_err(|bad| Fault::new(bad, self.file, 0))?;
         let start = self.offset();
@@ -212,6 +215,12 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         Ok(Entry { range: start..self.offset(), item })
+    }
+
+    /// Has the processor fetch what comes later, as [`crate::resp::frame::record`] does.
+    #[inline]
+    fn look_ahead(&self) {
+        std::hint::black_box(self.file.get(self.at.saturating_add(AHEAD_BYTES)).copied());
     }
 
     #[inline]

@@ -158,10 +158,10 @@ pub fn tally<P: Placement>(
     }
     walk(source, &surveyed, rules, |step| {
         tally.total += 1;
-        if let Some(spec) = names.count(&step) {
-            tally.look_into(spec, &step, rules.clock);
+        if let Some(spec) = names.count(step) {
+            tally.look_into(spec, step, rules.clock);
         }
-        tally.count(&step, window, rules);
+        tally.count(step, window, rules);
     })?;
     names.add_to(&mut tally);
     Ok((tally, hasher))
