@@ -1,8 +1,7 @@
 //! Between server versions: from every source version into every target version, is the load exact, or refused before
 //! anything is written, by the name of what the target does not know?
 //!
-//! `MATRIX_SERVERS` names the servers, as `redis-7.0=/path/to/redis-server` and so on, apart by blanks; scripts/matrix
-//! sets it. The table is printed at the end, and the exit code says whether every cell is as it should be.
+//! `MATRIX_SERVERS` names the servers, a line for each, as `redis-7.0=/path/to/redis-server`; scripts/matrix sets it. The table is printed at the end, and the exit code says whether every cell is as it should be.
 
 // The harness of the other tests, of which not everything is used here.
 #[allow(dead_code)]
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
 /// All of them; a matrix with a hole shows nothing.
 fn servers() -> Vec<Named> {
     let text = std::env::var("MATRIX_SERVERS").unwrap_or_default();
-    let path = |name: &str| text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let path = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let named = NAMES.iter().map(|name| {
         let path =
             path(name).unwrap_or_else(|| panic!("MATRIX_SERVERS does not name {name}; run scripts/matrix"));
