@@ -4,10 +4,12 @@
 //! `DIFFERENTIAL_SOURCES=<count>` tries more sources than the few of a usual run.
 
 use crate::scene::{Scene, reference, servers, started};
-use crate::support::aof;
+use crate::support::aof::{self, MultiPart};
+use crate::support::binary::Binary;
 use crate::support::compare::assert_same;
 use crate::support::generate::{Generator, GeneratorOptions, Payloads};
 use crate::support::loader::Loader;
+use crate::support::rdb;
 use crate::support::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -112,6 +114,52 @@ fn several_seeds() {
         let source = scene.file("dump.aof", generator(number, options).aof(2500));
         both_sinks(&scene, &source, shards, &[&["--batch-commands", "17"]]);
     }
+}
+
+/// A first half that a server has loaded and saved, as servers rewrite their files unless told otherwise. Half of the
+/// time it is a file with a preamble, else the base of a directory.
+fn with_rdb_base(scene: &Scene, number: u64, options: GeneratorOptions, counts: (usize, usize)) -> PathBuf {
+    let mut generator = generator(number, options);
+    let first = scene.file("first.aof", generator.aof(counts.0));
+    let server = Server::loading_binary(&Binary::from_env(), &first, &[("aof-use-rdb-preamble", "yes")]);
+    let base = rdb::saved(&server.unwrap_or_else(|log| panic!("the first half is refused:\n{log}")));
+    let second = generator.aof(counts.1);
+    if number % 2 == 0 {
+        return scene.file("dump.aof", [base, second].concat());
+    }
+    let third = generator.aof(counts.1 / 2);
+    MultiPart { base: Some((&base, true)), ..MultiPart::of(&[&second, &third]) }.write(scene.dir())
+}
+
+#[test]
+fn sources_with_an_rdb_base() {
+    for number in 3000..3000 + sources(6) {
+        let scene = Scene::new();
+        let shards = [3, 1, 2, 5][number as usize % 4];
+        let options = GeneratorOptions { broadcast: number % 3 == 0, ..options(shards) };
+        let source = with_rdb_base(&scene, number, options, (2500, 1500));
+        both_sinks(&scene, &source, shards, &[&[], &SMALL_BATCHES]);
+    }
+}
+
+/// Keys of the base whose deadlines pass before the load, during it and after it, and that what follows still uses.
+#[test]
+fn sources_with_an_rdb_base_and_near_deadlines() {
+    for number in 4000..4000 + sources(4) {
+        let scene = Scene::new();
+        let options = GeneratorOptions { near_deadlines: true, ..options(3) };
+        let source = with_rdb_base(&scene, number, options, (1500, 4000));
+        both_sinks(&scene, &source, 3, &[&["--batch-commands", "20"]]);
+    }
+}
+
+/// An RDB base of many windows.
+#[test]
+fn large_rdb_bases() {
+    let scene = Scene::new();
+    let options = GeneratorOptions { keys_per_shard: 400, broadcast: false, ..options(3) };
+    let source = with_rdb_base(&scene, 5000, options, (25_000, 8_000));
+    both_sinks(&scene, &source, 3, &[&[], &NARROW]);
 }
 
 /// Larger than the windows in which the source is partitioned, so that state is carried from one to the next.

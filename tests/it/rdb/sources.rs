@@ -153,18 +153,9 @@ fn what_a_server_writes_itself_is_read() {
     let options = [("appendonly", "yes"), ("appendfsync", "always"), ("aof-use-rdb-preamble", "yes")];
     let server = Server::start(&options);
     fill::fill(&server);
-    rewrite(&server);
+    rdb::rewrite(&server);
     fill::touch(&server);
     both_sinks(&scene, &server.dir().join("appendonlydir"));
-}
-
-/// Has a server begin its append-only file anew with an RDB part.
-fn rewrite(server: &Server) {
-    server.cmd(&["BGREWRITEAOF"]).expect("it can");
-    crate::drill::eventually("the rewrite", || {
-        server.info("aof_rewrite_in_progress").as_deref() == Some("0")
-    });
-    assert_eq!(server.info("aof_last_bgrewrite_status").as_deref(), Some("ok"));
 }
 
 /// How long a value was not used, and how often it was, under the policy that keeps it.

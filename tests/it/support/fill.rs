@@ -67,6 +67,10 @@ pub fn touch(server: &Server) {
         |SET text:3 replaced|PERSIST deadline:text|PEXPIREAT deadline:list 4000000000777|DEL deadline:set|RENAME hash:0 hash:0
         |SELECT 3|SET new:3 here|HSET hash:1 in 3|SELECT 15|DEL number:0|SELECT 0|SET new:0 here";
     send(conn, &lines.split('|').map(words).collect::<Vec<_>>());
+    if wire::knows(conn, "HPEXPIREAT") {
+        let lines = "HSET fields:1 new 1|HDEL fields:2 g|HSET fields:large:1 new 1|DEL fields:3";
+        send(conn, &lines.split('|').map(words).collect::<Vec<_>>());
+    }
 }
 
 /// A line taken apart at its blanks.

@@ -4,11 +4,28 @@ use super::server::Server;
 use redcluster_load::rdb::{crc64, payload};
 use redis::Value;
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const REWRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a server holds, as the RDB file that it saves.
 pub fn saved(server: &Server) -> Vec<u8> {
     assert_eq!(server.cmd(&["SAVE"]), Ok(Value::Okay), "the server saves");
     fs::read(server.dir().join("dump.rdb")).expect("it has saved there")
+}
+
+/// Has a server begin its append-only file anew, with an RDB part unless it is told otherwise.
+pub fn rewrite(server: &Server) {
+    server.cmd(&["BGREWRITEAOF"]).expect("it can");
+    let deadline = Instant::now() + REWRITE_TIMEOUT;
+    let is = |field: &str, value: &str| server.info(field).as_deref() == Some(value);
+    while !(is("aof_rewrite_in_progress", "0") && is("aof_rewrite_scheduled", "0")) {
+        assert!(Instant::now() < deadline, "the rewrite does not end:\n{}", server.log_tail());
+        thread::sleep(POLL_PAUSE);
+    }
+    assert!(is("aof_last_bgrewrite_status", "ok"), "the rewrite failed:\n{}", server.log_tail());
 }
 
 /// A file under construction.
