@@ -124,7 +124,7 @@ fn with_rdb_base(scene: &Scene, number: u64, options: GeneratorOptions, counts: 
     let server = Server::loading_binary(&Binary::from_env(), &first, &[("aof-use-rdb-preamble", "yes")]);
     let base = rdb::saved(&server.unwrap_or_else(|log| panic!("the first half is refused:\n{log}")));
     let second = generator.aof(counts.1);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return scene.file("dump.aof", [base, second].concat());
     }
     let third = generator.aof(counts.1 / 2);
