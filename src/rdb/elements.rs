@@ -14,7 +14,7 @@ use super::extent::{CONTAINER_PLAIN, SCORE_INFINITE, SCORE_MINUS_INFINITE};
 use super::fault::{Bad, Fault, damage};
 use super::kind::Kind;
 use super::reader::Object;
-use super::scan::{Parsed, byte, bytes, length, string};
+use super::scan::{Parsed, byte, bytes, check_text, length, string};
 use super::{intset, zipmap};
 
 /// A string longer than this comes in several pieces.
@@ -77,7 +77,13 @@ pub fn visit<E: From<Fault>>(
 /// looked through too, which servers do only if told to. What is inside streams and values of modules is
 /// not looked at, and members that come twice are not noticed.
 pub fn check(object: &Object<'_>) -> Result<(), Fault> {
-    if object.kind.is_divisible() { visit(object, |_| Ok(())) } else { Ok(()) }
+    match object.kind {
+        Kind::String => {
+            check_text(object.body).map(drop).map_err(|bad| Fault::new(bad, object.body, object.at))
+        }
+        kind if kind.is_divisible() => visit(object, |_| Ok(())),
+        _ => Ok(()),
+    }
 }
 
 /// Why a visit ended early.

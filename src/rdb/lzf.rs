@@ -10,25 +10,85 @@ const LENGTH_MORE: u8 = 7;
 
 /// The `length` bytes that `packed` stands for; `None` if it stands for something else.
 pub(super) fn decode(packed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let out = expand(packed, length, usize::MAX)?;
+    let out = start(packed, length, usize::MAX)?;
     (out.len() == length).then_some(out)
 }
 
 /// At least the first `wanted` of the `length` bytes that `packed` stands for, if it has so many.
+///
+/// A declared length is not reserved: memory is only taken in proportion to bytes that are there.
 pub(super) fn start(packed: &[u8], length: usize, wanted: usize) -> Option<Vec<u8>> {
-    expand(packed, length, wanted)
+    let mut out = Vec::with_capacity(length.min(wanted).min(packed.len().saturating_mul(4)));
+    expand(&mut out, packed, length, wanted).map(|()| out)
 }
 
-/// Follows the instructions until there are `enough` bytes; more than `length` are damage. A declared
-/// length is not reserved: memory is only taken in proportion to bytes that are there.
-fn expand(packed: &[u8], length: usize, enough: usize) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(length.min(enough).min(packed.len().saturating_mul(4)));
+/// Whether `packed` stands for `length` bytes, without decoding them.
+pub(super) fn is_sound(packed: &[u8], length: usize) -> bool {
+    let mut count = Count(0);
+    expand(&mut count, packed, length, usize::MAX).is_some() && count.0 == length
+}
+
+/// What instructions are followed for.
+trait Output {
+    fn len(&self) -> usize;
+    fn literal(&mut self, bytes: &[u8]);
+    /// Appends the `count` bytes that begin `distance` before the end, among them those just appended.
+    fn repeat(&mut self, distance: usize, count: usize) -> Option<()>;
+}
+
+impl Output for Vec<u8> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn literal(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn repeat(&mut self, distance: usize, count: usize) -> Option<()> {
+        let start = self.len().checked_sub(distance)?;
+        if distance == 1 {
+            // A run of one byte, as in padding.
+            self.resize(self.len() + count, *self.last()?);
+            return Some(());
+        }
+        let mut left = count;
+        while left > 0 {
+            let step = left.min(self.len() - start);
+            self.extend_from_within(start..start + step);
+            left -= step;
+        }
+        Some(())
+    }
+}
+
+/// How many bytes there would be.
+struct Count(usize);
+
+impl Output for Count {
+    fn len(&self) -> usize {
+        self.0
+    }
+
+    fn literal(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+
+    fn repeat(&mut self, distance: usize, count: usize) -> Option<()> {
+        self.0.checked_sub(distance)?;
+        self.0 += count;
+        Some(())
+    }
+}
+
+/// Follows the instructions until there are `enough` bytes; more than `length` are damage.
+fn expand(out: &mut impl Output, packed: &[u8], length: usize, enough: usize) -> Option<()> {
     let mut rest = packed;
     while out.len() < enough {
         let Some((&control, after)) = rest.split_first() else { break };
         if control <= LITERAL_MAX {
             let (literal, after) = after.split_at_checked(usize::from(control) + 1)?;
-            out.extend_from_slice(literal);
+            out.literal(literal);
             rest = after;
         } else {
             let (more, after) = match control >> 5 {
@@ -37,29 +97,12 @@ fn expand(packed: &[u8], length: usize, enough: usize) -> Option<Vec<u8>> {
             };
             let (low, after) = after.split_first()?;
             let distance = (usize::from(control & 0x1f) << 8 | usize::from(*low)) + 1;
-            repeat(&mut out, distance, usize::from(control >> 5) + usize::from(*more) + 2)?;
+            out.repeat(distance, usize::from(control >> 5) + usize::from(*more) + 2)?;
             rest = after;
         }
         if out.len() > length {
             return None;
         }
-    }
-    Some(out)
-}
-
-/// Appends the `count` bytes that begin `distance` before the end, among them those just appended.
-fn repeat(out: &mut Vec<u8>, distance: usize, count: usize) -> Option<()> {
-    let start = out.len().checked_sub(distance)?;
-    if distance == 1 {
-        // A run of one byte, as in padding.
-        out.resize(out.len() + count, *out.last()?);
-        return Some(());
-    }
-    let mut left = count;
-    while left > 0 {
-        let step = left.min(out.len() - start);
-        out.extend_from_within(start..start + step);
-        left -= step;
     }
     Some(())
 }

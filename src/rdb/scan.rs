@@ -104,6 +104,18 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Steps over a string and looks whether it can be decoded.
+pub(super) fn check_text(input: &[u8]) -> Parsed<'_, ()> {
+    match text(input)? {
+        (_, Text::Packed { packed, length, left })
+            if !usize::try_from(length).is_ok_and(|length| lzf::is_sound(packed, length)) =>
+        {
+            Err(nom::Err::Error(Bad { left, why: Why::Damage("a string compressed with LZF") }))
+        }
+        (rest, _) => Ok((rest, ())),
+    }
+}
+
 /// A string's bytes.
 pub(super) fn string(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
     let (rest, text) = text(input)?;

@@ -6,7 +6,7 @@ use super::{Surveyed, Tally};
 use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
 use crate::partition::values::{Step, names, walk};
-use crate::rdb::{Fault, Item, Kind, Value, elements, fields};
+use crate::rdb::{Item, Kind, Value, elements, fields};
 use crate::route::{Placement, Routed, Rules};
 use crate::source::window::unreadable;
 use crate::source::{Position, Source};
@@ -51,7 +51,7 @@ pub(super) fn tally<P: Placement>(
         tally.total += 1;
         match step.item {
             Item::Value(value) => {
-                check(value).map_err(|fault| unreadable(source, start.segment, fault))?;
+                elements::check(&value.object).map_err(|fault| unreadable(source, start.segment, fault))?;
                 tally.count_value(value, &step, at, rules.clock);
             }
             Item::Function(_) => tally.libraries += 1,
@@ -70,14 +70,6 @@ pub(super) fn tally<P: Placement>(
         }
         Ok(())
     })
-}
-
-/// Decodes a value to see whether a server would load it.
-fn check(value: &Value<'_>) -> std::result::Result<(), Fault> {
-    match value.object.kind {
-        Kind::String => value.object.string().map(drop),
-        _ => elements::check(&value.object),
-    }
 }
 
 impl Tally {
