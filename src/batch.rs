@@ -228,10 +228,7 @@ impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
             let bytes = self.part.bytes(self.source, op);
             if let Action::Send(_) = op.action {
                 text.extend_from_slice(bytes.get(SET_PREFIX.len()..).unwrap_or_default());
-            } else if let Some((key, string)) = rdb::bare_string(bytes) {
-                encode::bulk(&mut text, &key);
-                encode::bulk(&mut text, &string);
-            } else {
+            } else if !rdb::append_bare_string(&mut text, bytes, encode::bulk_header) {
                 let Item::Value(value) = self.entry(op)? else { return Err(changed()) };
                 encode::bulk(&mut text, &value.key);
                 encode::bulk(&mut text, &value::string(&value.object)?);

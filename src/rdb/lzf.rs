@@ -10,8 +10,15 @@ const LENGTH_MORE: u8 = 7;
 
 /// The `length` bytes that `packed` stands for; `None` if it stands for something else.
 pub(super) fn decode(packed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let out = start(packed, length, usize::MAX)?;
-    (out.len() == length).then_some(out)
+    let mut out = Vec::with_capacity(length.min(packed.len().saturating_mul(4)));
+    append(&mut out, packed, length).map(|()| out)
+}
+
+/// The same, behind what is in `out`.
+pub(super) fn append(out: &mut Vec<u8>, packed: &[u8], length: usize) -> Option<()> {
+    let start = out.len();
+    expand(&mut Behind { out, start }, packed, length, usize::MAX)?;
+    (out.len() - start == length).then_some(())
 }
 
 /// At least the first `wanted` of the `length` bytes that `packed` stands for, if it has so many.
@@ -19,7 +26,7 @@ pub(super) fn decode(packed: &[u8], length: usize) -> Option<Vec<u8>> {
 /// A declared length is not reserved: memory is only taken in proportion to bytes that are there.
 pub(super) fn start(packed: &[u8], length: usize, wanted: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(length.min(wanted).min(packed.len().saturating_mul(4)));
-    expand(&mut out, packed, length, wanted).map(|()| out)
+    expand(&mut Behind { out: &mut out, start: 0 }, packed, length, wanted).map(|()| out)
 }
 
 /// Whether `packed` stands for `length` bytes, without decoding them.
@@ -36,26 +43,32 @@ trait Output {
     fn repeat(&mut self, distance: usize, count: usize) -> Option<()>;
 }
 
-impl Output for Vec<u8> {
+/// The bytes behind `start`.
+struct Behind<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+}
+
+impl Output for Behind<'_> {
     fn len(&self) -> usize {
-        self.len()
+        self.out.len() - self.start
     }
 
     fn literal(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
+        self.out.extend_from_slice(bytes);
     }
 
     fn repeat(&mut self, distance: usize, count: usize) -> Option<()> {
-        let start = self.len().checked_sub(distance)?;
+        let from = self.start + self.len().checked_sub(distance)?;
         if distance == 1 {
             // A run of one byte, as in padding.
-            self.resize(self.len() + count, *self.last()?);
+            self.out.resize(self.out.len() + count, *self.out.last()?);
             return Some(());
         }
         let mut left = count;
         while left > 0 {
-            let step = left.min(self.len() - start);
-            self.extend_from_within(start..start + step);
+            let step = left.min(self.out.len() - from);
+            self.out.extend_from_within(from..from + step);
             left -= step;
         }
         Some(())

@@ -34,4 +34,4 @@ mod zipmap;
 pub use fault::Fault;
 pub use header::{HEADER_BYTES, Product, Version, header, is_rdb};
 pub use kind::Kind;
-pub use reader::{Entry, Item, Object, Pair, Reader, Value, bare_string};
+pub use reader::{Entry, Item, Object, Reader, Value, append_bare_string};

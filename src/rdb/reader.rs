@@ -153,19 +153,29 @@ pub struct Reader<'a> {
     done: bool,
 }
 
-/// A key and the string under it.
-pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
-
-/// The key and the string of an entry that is nothing else: no other type, no attributes. Most of many files.
-#[inline]
-pub fn bare_string(entry: &[u8]) -> Option<Pair<'_>> {
-    let (behind_key, key) = text(entry.strip_prefix(&[STRING])?).ok()?;
-    let (_, value) = text(behind_key).ok()?;
-    Some((key.bytes().ok()?, value.bytes().ok()?))
+/// Appends the key and the string of an entry that is nothing else (no other type, no attributes: most of many files),
+/// each framed by `frame`, which is told its length, and ended by CR LF. False, and nothing appended, if the entry is something else.
+pub fn append_bare_string(out: &mut Vec<u8>, entry: &[u8], frame: impl Fn(&mut Vec<u8>, usize)) -> bool {
+    let length = out.len();
+    let both = || {
+        let (behind_key, key) = text(entry.strip_prefix(&[STRING])?).ok()?;
+        Some([key, text(behind_key).ok()?.1])
+    };
+    let Some(both) = both() else { return false };
+    for text in both {
+        let Some(bytes) = text.len() else { return false };
+        frame(out, bytes);
+        if text.append_to(out).is_none() {
+            out.truncate(length);
+            return false;
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    true
 }
 
 impl<'a> Reader<'a> {
-    /// Steps over the next entry if it is one that [`bare_string`] reads; whether it is.
+    /// Steps over the next entry if it is one that [`append_bare_string`] takes; whether it is.
     #[inline]
     pub fn skip_bare_string(&mut self) -> bool {
         self.look_ahead();

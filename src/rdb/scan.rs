@@ -89,6 +89,25 @@ pub(super) fn skip_text(input: &[u8]) -> Parsed<'_, ()> {
 }
 
 impl<'a> Text<'a> {
+    /// How many bytes the string itself has, by what is declared.
+    pub(super) fn len(&self) -> Option<usize> {
+        match self {
+            Text::Plain(plain) => Some(plain.len()),
+            Text::Integer(value) => Some(value.to_string().len()),
+            Text::Packed { length, .. } => usize::try_from(*length).ok(),
+        }
+    }
+
+    /// Appends the string itself; `None` if it is not what was declared.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Text::Plain(plain) => out.extend_from_slice(plain),
+            Text::Integer(value) => out.extend_from_slice(value.to_string().as_bytes()),
+            Text::Packed { packed, length, .. } => lzf::append(out, packed, usize::try_from(*length).ok()?)?,
+        }
+        Some(())
+    }
+
     /// The string itself, borrowed where it is stored as it is.
     #[inline]
     pub(super) fn bytes(self) -> Result<Cow<'a, [u8]>, nom::Err<Bad>> {
