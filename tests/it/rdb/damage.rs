@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Workers, each with servers of its own.
 const WORKERS: usize = 2;
 /// No small file takes so long, whatever is wrong with it.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the values of a small file are made.
 const VALUES: [&str; 6] = [

@@ -199,6 +199,8 @@ fn functions_are_on_every_shard() {
         .text(library("one").as_bytes())
         .raw(b"\xf5")
         .text(library("two").as_bytes())
+        .raw(b"\xf5")
+        .text(library("left").as_bytes())
         .string("key", "value")
         .file();
     let mut tail = Vec::new();
@@ -214,6 +216,7 @@ fn functions_are_on_every_shard() {
     for target in &targets {
         assert_eq!(target.cmd(&["FCALL", "one", "0"]), Ok(Value::Int(2)));
         assert_eq!(target.cmd(&["FCALL", "three", "0"]), Ok(Value::Int(1)));
+        assert_eq!(target.cmd(&["FCALL", "left", "0"]), Ok(Value::Int(1)));
         assert!(target.cmd(&["FCALL", "two", "0"]).is_err());
     }
 }
