@@ -12,7 +12,7 @@ pub use values::{Biggest, KindTally};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::partition::{self, walk};
+use crate::partition::{self, Step, walk};
 use crate::rdb::Item;
 use crate::route::{Command, Placement, Reach, Routed, Rules, Touches};
 use crate::source::window::{Content, Tail, Window, Windows};
@@ -132,6 +132,8 @@ pub fn touches<P: Placement>(
                     let arguments = step.command.arguments();
                     arguments.iter().for_each(|argument| touches.key(db, crc32fast::hash(argument), ordinal));
                 }
+                // Libraries and scripts are no keys.
+                Routed::Every(_) if ["FUNCTION", "SCRIPT"].contains(&name_of(step)) => {}
                 Routed::Lane(_, _, Reach::All) | Routed::Every(_) => touches.any(ordinal),
                 Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
             }
@@ -139,6 +141,11 @@ pub fn touches<P: Placement>(
     };
     survey.windows.par_iter().try_for_each(look)?;
     Ok(touches)
+}
+
+/// The first word of a command's name in the table.
+fn name_of(step: &Step<'_>) -> &'static str {
+    step.spec.map_or("", |spec| spec.name.split(' ').next().unwrap_or_default())
 }
 
 fn take(windows: &mut Windows<'_>, most: usize) -> Result<Vec<Window>> {

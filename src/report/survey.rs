@@ -23,8 +23,7 @@ const FORMAT: &str = "redcluster-load-survey/1";
 /// The ratio of the largest shard to the mean from which on the text points it out.
 const SKEW_DOUBTFUL: f64 = 1.5;
 
-const REWRITE: &str = "rewrite the source: load it into a spare redis-server, CONFIG SET aof-use-rdb-preamble \
-                       no, BGREWRITEAOF; what is left then needs none of these";
+const REWRITE: &str = "rewrite the source: load it into a spare redis-server and BGREWRITEAOF; what is left then needs none of these";
 const INTO_FILES: &str =
     "load into AOF directories (--shards N --output DIR), whose servers take such deadlines";
 
@@ -294,7 +293,7 @@ impl SurveyReport<'_> {
 
     fn unknown(&self) -> u64 {
         let tally = &self.survey.tally;
-        tally.total.saturating_sub(tally.commands.values().sum())
+        (tally.total - tally.values()).saturating_sub(tally.commands.values().sum())
     }
 
     fn file(&self, at: Position) -> String {
@@ -392,7 +391,9 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::FieldDeadline | Refusal::Deadline => INTO_FILES,
         Refusal::MarkerKey => "give another --marker-key, one that the source does not use",
         Refusal::SlotImport => "end the import of slots on the source's server, and have it rewrite the file",
-        Refusal::Module => "move the module's data by the module's own means, and leave it out here",
+        Refusal::Module => {
+            "have the server write commands instead (CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF), or leave it out"
+        }
         Refusal::TargetLacks(_) => {
             "load into targets of at least the version, and the product, that wrote the source"
         }

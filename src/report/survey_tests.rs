@@ -254,8 +254,8 @@ fn a_refused_source_of_several_files() {
       1 command: needs keys of several shards at once
       1 command: runs a script, whose keys and deadlines cannot be seen
       1 command: reads keys through a pattern, on whatever shard they are
-        what to do: rewrite the source: load it into a spare redis-server, CONFIG SET
-        aof-use-rdb-preamble no, BGREWRITEAOF; what is left then needs none of these
+        what to do: rewrite the source: load it into a spare redis-server and BGREWRITEAOF; what is left
+        then needs none of these
       1 command: its deadline is too far in the future (or -1) to be shifted
         what to do: load into AOF directories (--shards N --output DIR), whose servers take such
         deadlines

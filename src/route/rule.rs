@@ -137,7 +137,7 @@ impl Refusal {
             Refusal::SeveralShards => "needs keys of several shards at once",
             Refusal::Script => "runs a script, whose keys and deadlines cannot be seen",
             Refusal::Pattern => "reads keys through a pattern, on whatever shard they are",
-            Refusal::FieldDeadline => "sets deadlines of hash fields, which live targets cannot be given yet",
+            Refusal::FieldDeadline => "sets deadlines of hash fields that live targets cannot be given yet",
             Refusal::Deadline => "its deadline is too far in the future (or -1) to be shifted",
             Refusal::MarkerKey => "touches the key that holds the loader's marker (see --marker-key)",
             Refusal::Discard => "DISCARD inside a transaction",

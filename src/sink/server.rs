@@ -74,8 +74,10 @@ impl<'s> ServerSink<'s> {
             return Ok(());
         }
         tracing::info!(target = %name, "the server was restarted: rewriting its append-only file first");
-        if let Err(error) = redis::cmd("BGREWRITEAOF").query::<String>(connection) {
-            tracing::debug!(%error, "BGREWRITEAOF was answered with an error; one may be under way");
+        match redis::cmd("BGREWRITEAOF").query::<String>(connection) {
+            // One that is under way, or a snapshot before it, is waited for.
+            Err(error) if error.code() != Some("ERR") => return Err(fault(&name, &error)),
+            _ => {}
         }
         loop {
             let info = persistence(connection)?;

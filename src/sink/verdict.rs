@@ -1,7 +1,7 @@
 //! What an error reply of a target means: the one place that decides.
 //!
 //! Two questions, because a reply means something else before and inside an EXEC. [`refusal`] is for the
-//! replies to connect commands, to the guard, to commands being queued and to EXEC as a whole: nothing
+//! replies to connect commands, to WATCH and GET, to commands being queued and to EXEC as a whole: nothing
 //! of the batch was applied, and the question is what to do next. [`executed`] is for an error that
 //! stands as an element inside an EXEC's reply: the rest of the batch *was* applied, and the question is
 //! whether a redis-server that loads the same source from disk would have met this error too, logged
@@ -55,7 +55,7 @@ pub enum Executed {
 use Executed::{Divergence, Ignored};
 use Refusal::{Aborted, Rediscover, Stop, Wait};
 
-/// What to do after an error reply (the bytes after `-`, without CRLF) to a connect command, to the guard, to
+/// What to do after an error reply (the bytes after `-`, without CRLF) to a connect command, to WATCH or GET, to
 /// a command while it was queued, or to EXEC itself.
 pub fn refusal(error: &[u8]) -> Refusal {
     // 6.0 and later put the reason that arose between queueing and EXEC into EXEC's own reply.
@@ -139,7 +139,7 @@ const NO_PASSWORD_SET: Refusal = Stop {
 };
 const PERMIT: Refusal = Stop {
     remedy: "give the user on the target (ACL SETUSER) all keys and every command of the source, together \
-             with MULTI, EXEC, WATCH, GET, SET and SELECT",
+             with MULTI, EXEC, WATCH, GET, SET, SELECT, and RESTORE for RDB parts",
 };
 const DISK_FAILS: Refusal = Stop {
     remedy: "the target cannot write its RDB or AOF file and refuses writes: look at its log, give it disk \
@@ -196,7 +196,7 @@ const REFUSED_CODES: &[(&str, Refusal)] = &[
     ("NOPERM", PERMIT),
     ("NOPROTO", NOT_TRANSPARENT),
     ("NOREPLICAS", Wait("NOREPLICAS")),
-    // The script cache was emptied: a new connection loads the guard again.
+    // The script cache was emptied.
     ("NOSCRIPT", Rediscover),
     // Other clients may free memory; the retry limit bounds the wait.
     ("OOM", Wait("OOM")),

@@ -113,7 +113,8 @@ fn parse<'t>(lines: impl Iterator<Item = &'t str>) -> Option<Layout> {
     layout.has_base = files.first() == Some(&BASE_FILE);
     layout.incrs = files.len() - usize::from(layout.has_base);
     layout.length = length?;
-    (layout.files() == files).then_some(layout)
+    let is_sound = layout.files() == files && (layout.length == 0 || !files.is_empty());
+    is_sound.then_some(layout)
 }
 
 #[cfg(test)]
@@ -158,7 +159,10 @@ mod tests {
             let read = read_marker(directory.path()).expect("a marker file");
             assert_eq!(read, Some((example(), layout)));
         }
-        for text in ["half a mar", &format!("{}\ndata-file=x\ndata-bytes=1\n", example())] {
+        let unsound = ["data-file=x\ndata-bytes=1\n", "data-bytes=77\n", "data-bytes=x\n"];
+        for text in
+            unsound.map(|rest| format!("{}\n{rest}", example())).iter().chain([&"half a mar".to_owned()])
+        {
             fs::write(&path, text).expect("room");
             assert!(read_marker(directory.path()).is_err(), "{text}");
         }
