@@ -66,10 +66,10 @@ pub fn inspect(job: &Job) -> Result<Vec<Found>> {
     for (lane, set) in job.topology.sets.iter().enumerate() {
         let next = match &set.target {
             Target::Aof { directory } => inspect_directory(directory)?,
-            Target::Server(members) => {
+            Target::Server(members) => again_if_interrupted(|| {
                 let (name, mut connection) = connect(job, members)?;
-                inspect_server(job, &mut connection, name)?
-            }
+                inspect_server(job, &mut connection, name)
+            })?,
         };
         let run_id = |found: &Found| found.live.as_ref().map(|live| live.run_id.clone());
         if let Some(other) =
@@ -86,6 +86,19 @@ pub fn inspect(job: &Job) -> Result<Vec<Found>> {
         found.push(next);
     }
     Ok(found)
+}
+
+/// A process that was stopped and goes on finds what it waited for cut short, which says nothing about the target.
+fn again_if_interrupted<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    const TRIES_MAX: usize = 5;
+    let interrupted = std::io::Error::from(rustix::io::Errno::INTR).to_string();
+    for _ in 1..TRIES_MAX {
+        match attempt() {
+            Err(error) if error.to_string().contains(&interrupted) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
 }
 
 /// The name of a set's master as it is now, and a connection to it.
@@ -143,9 +156,11 @@ pub fn refuse_full(job: &Job, found: &[Found]) -> Result<()> {
 pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
     for (set, found) in job.topology.sets.iter().zip(found) {
         if let (Some(live), Target::Server(members)) = (&found.live, &set.target) {
-            let (name, mut connection) = connect(job, members)?;
-            let commands = survey.tally.commands.keys().copied();
-            inspect::require(&mut connection, live, survey.tally.db_max, commands, &name)?;
+            again_if_interrupted(|| {
+                let (name, mut connection) = connect(job, members)?;
+                let commands = survey.tally.commands.keys().copied();
+                inspect::require(&mut connection, live, survey.tally.db_max, commands, &name)
+            })?;
         }
     }
     Ok(())
