@@ -20,7 +20,11 @@ fn run_unprivileged(scene: &Scene, args: &[&Path]) -> Output {
     let mut command = if rustix::process::geteuid().is_root() {
         // The tool itself may lie where nobody else may look.
         let tool = scene.dir().join("redcluster-load");
-        fs::copy(assert_cmd::cargo::cargo_bin!("redcluster-load"), &tool).expect("room");
+        // By another process: a file that this one has open for writing is inherited by whatever another test starts
+        // at that moment, and cannot be run as long.
+        let from = assert_cmd::cargo::cargo_bin!("redcluster-load");
+        let copied = Command::new("cp").arg(from).arg(&tool).status().expect("cp can be run");
+        assert!(copied.success(), "there is room");
         fs::set_permissions(scene.dir(), Permissions::from_mode(0o755)).expect("it is ours");
         let mut command = Command::new("setpriv");
         command
