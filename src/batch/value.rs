@@ -9,11 +9,11 @@ use std::io::{self, Write};
 use super::write_arguments;
 use crate::command::deadline::FIELD_OFFSET_MS;
 use crate::rdb::elements::{self, Element};
-use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
+use crate::rdb::{Fault, Object, Value, fields, payload};
 use crate::resp::encode;
 use crate::route::Takes;
 
-/// A string whose body is this long or longer is not decoded.
+/// A string that is this long or longer once it is decoded goes as it stands.
 const SET_BYTES_MAX: usize = 64 << 10;
 /// Arguments that one command of a value that is taken apart has at most, and their bytes.
 const ARGUMENTS_MAX: usize = 1000;
@@ -33,7 +33,7 @@ pub(super) fn write<W: Write>(
         value.deadline_ms.map(|deadline| deadline.max(1).saturating_add(offset_ms.unwrap_or(0)));
     let object = &value.object;
     let has_attributes = value.idle_s.is_some() || value.freq.is_some();
-    if object.kind == Kind::String && object.body.len() < SET_BYTES_MAX && !has_attributes {
+    if object.string_len().is_some_and(|bytes| bytes < SET_BYTES_MAX) && !has_attributes {
         let string = string(object)?;
         // One that was compressed may be too long where its payload is not.
         if string.len() as u64 <= takes.argument_bytes_max {

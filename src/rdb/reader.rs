@@ -57,6 +57,11 @@ impl<'a> Object<'a> {
         Ok(Some(parsed.1))
     }
 
+    /// How many bytes a string has once it is decoded, by what it declares; `None` if this is something else.
+    pub fn string_len(&self) -> Option<usize> {
+        if self.kind == Kind::String { text(self.body).ok()?.1.len() } else { None }
+    }
+
     /// The name of the module's data type, if it is a value of a module; a server without the module
     /// takes neither the file nor the payload.
     pub fn module(&self) -> Option<String> {

@@ -6,7 +6,8 @@ use crate::command::deadline::FIELD_OFFSET_MS;
 use crate::rdb::elements::{self, Element};
 use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
 
-/// A string of this many bytes or more gains nothing from being merged with others.
+/// A string of this many bytes or more gains nothing from being merged with others. Decoded bytes, because these are
+/// what is sent: compressed ones may stand for hundreds of times as many.
 const PLAIN_BYTES_MAX: usize = 4 << 10;
 // A deadline of a field below the offset stays below what servers take when it is shifted.
 const _: () = assert!(2 * FIELD_OFFSET_MS <= fields::DEADLINE_LIMIT_MS);
@@ -97,9 +98,28 @@ fn longest_part(object: &Object<'_>) -> Option<u64> {
 
 /// Whether SET does all that there is to do.
 fn is_plain(value: &Value<'_>) -> bool {
-    value.object.kind == Kind::String
-        && value.object.body.len() < PLAIN_BYTES_MAX
+    value.object.string_len().is_some_and(|bytes| bytes < PLAIN_BYTES_MAX)
         && value.deadline_ms.is_none()
         && value.idle_s.is_none()
         && value.freq.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_plain_with(body: &[u8]) -> bool {
+        let object = Object { kind: Kind::String, body, at: 0 };
+        let key = b"k".as_slice().into();
+        is_plain(&Value { key, object, deadline_ms: None, idle_s: None, freq: None, is_empty: false })
+    }
+
+    /// Otherwise a batch of a megabyte could become hundreds of them.
+    #[test]
+    fn a_short_body_that_stands_for_a_long_string_is_not_plain() {
+        assert!(is_plain_with(b"\x03abc"));
+        assert!(is_plain_with(b"\xc3\x03\x0b\x00x\xe0\x01\x00"));
+        // A compressed string of three bytes that says that it stands for a megabyte.
+        assert!(!is_plain_with(b"\xc3\x03\x80\x00\x10\x00\x00\x00x\xe0"));
+    }
 }

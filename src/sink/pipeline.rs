@@ -116,10 +116,8 @@ impl<'s> Pipeline<'s> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        if batch.swaps && self.open.is_some() {
-            self.close()?;
-        }
-        let result = self.write(part, batch, (old, new)).and_then(|()| {
+        let closed = if batch.swaps { self.close() } else { Ok(()) };
+        let result = closed.and_then(|()| self.write(part, batch, (old, new))).and_then(|()| {
             let open = self.open.as_ref();
             let commands: u64 =
                 open.iter().flat_map(|open| open.batches()).map(|(_, batch)| batch.commands).sum();

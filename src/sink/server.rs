@@ -75,8 +75,12 @@ impl<'s> ServerSink<'s> {
         }
         tracing::info!(target = %name, "the server was restarted: rewriting its append-only file first");
         match redis::cmd("BGREWRITEAOF").query::<String>(connection) {
-            // One that is under way, or a snapshot before it, is waited for.
-            Err(error) if error.code() != Some("ERR") => return Err(fault(&name, &error)),
+            // One that is under way is waited for, like one that is put off until a snapshot is done.
+            Err(error)
+                if !control::reply_text(&error).is_some_and(|text| text.contains("already in progress")) =>
+            {
+                return Err(fault(&name, &error));
+            }
             _ => {}
         }
         loop {

@@ -89,6 +89,15 @@ pub fn unreadable(source: &Source, segment: u32, fault: rdb::Fault) -> Error {
     }
 }
 
+/// Servers count databases in an `int` and refuse a file that names one past theirs (`rdbLoadRioWithLoadingCtx`).
+fn no_such_database(source: &Source, window: Position, db: u64) -> Error {
+    source
+        .error(Kind::Source, "the RDB part of the source is damaged; nothing was written", window)
+        .place("expected", "a database that a server can have")
+        .place("found", format!("database {db} in the entries from there on"))
+        .remedy("take the file from a server or a backup again; redis-server refuses it too")
+}
+
 fn wrong_checksum(source: &Source, end: Position, computed: u64, written: u64) -> Error {
     let at = Position { offset: end.offset.saturating_sub(size_of::<u64>() as u64), ..end };
     source
@@ -205,7 +214,8 @@ impl<'s> Windows<'s> {
             }
         }
         window.end = entries.offset();
-        self.db = u32::try_from(entries.db()).unwrap_or(u32::MAX);
+        self.db = i32::try_from(entries.db())
+            .map_err(|_| no_such_database(self.source, start, entries.db()))? as u32;
         self.at.offset = window.end;
         let bytes = segment.get(start.offset as usize..window.end as usize).unwrap_or_default();
         let Some(crc) = sum else {
