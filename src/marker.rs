@@ -59,6 +59,9 @@ pub struct LoadId {
     pub clock_ms: i64,
     /// By how many milliseconds deadlines are shifted while loading; 0 if the source has none.
     pub shift_ms: i64,
+    /// Commands and values that are left out because they cannot be carried out. Which these are depends on the targets
+    /// too, and where batches end depends on them.
+    pub left_out: u64,
 }
 
 /// A marker.
@@ -107,7 +110,7 @@ impl fmt::Display for Marker {
         write!(
             f,
             "{FORMAT} phase={phase} window={} batch={} lane={}/{} run={} owner={:016x} server={:016x} end={} sum={:08x} \
-             plan={}:{}:{} clock={} shift={}",
+             plan={}:{}:{} clock={} shift={} left-out={}",
             At(self.window),
             self.batch,
             self.lane,
@@ -121,7 +124,8 @@ impl fmt::Display for Marker {
             load.batch_commands_max,
             load.batch_bytes_max,
             load.clock_ms,
-            load.shift_ms
+            load.shift_ms,
+            load.left_out
         )
     }
 }
@@ -175,6 +179,7 @@ fn parse<'t>(field: &dyn Fn(&str) -> Option<&'t str>) -> Option<Marker> {
             batch_bytes_max: plan.next()?.parse().ok()?,
             clock_ms: field("clock")?.parse().ok()?,
             shift_ms: field("shift")?.parse().ok()?,
+            left_out: field("left-out")?.parse().ok()?,
         },
         lane: lane.parse().ok()?,
         run: field("run")?.parse().ok()?,
@@ -215,6 +220,7 @@ pub(crate) mod tests {
                 batch_bytes_max: 1 << 20,
                 clock_ms: 1_700_000_000_000,
                 shift_ms: 4_000_000_000_000_000,
+                left_out: 0,
             },
             lane: 2,
             run: 4,
@@ -232,7 +238,8 @@ pub(crate) mod tests {
         assert_eq!(
             example().to_string(),
             "redcluster-load/1 phase=loading window=0:4194310 batch=17 lane=2/3 run=4 owner=0123456789abcdef \
-             server=000000000000feed end=1:5000000000 sum=deadbeef plan=4194304:1000:1048576 clock=1700000000000 shift=4000000000000000"
+             server=000000000000feed end=1:5000000000 sum=deadbeef plan=4194304:1000:1048576 clock=1700000000000 shift=4000000000000000 \
+             left-out=0"
         );
     }
 

@@ -163,6 +163,9 @@ impl Load<'_> {
             self.say_what_is_beyond(end);
         }
         refusal::check(self.job, &self.source, &survey)?;
+        if let Some(load) = known {
+            refusal::check_the_same(load.left_out, &survey)?;
+        }
         if let Some(tail) = DroppedTail::of(&survey, &self.source) {
             self.notices.warn(format!("dropped, as redis-server does: {tail}"));
         }
@@ -182,6 +185,7 @@ impl Load<'_> {
             batch_bytes_max: self.job.limits.batch_bytes_max,
             clock_ms: rules.clock.now_ms,
             shift_ms: if shifts { offset_ms } else { 0 },
+            left_out: tally.refused_total(),
         }
     }
 

@@ -44,3 +44,16 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
         "see --dry-run for the whole picture; --skip-unsupported loads the rest and reports what is left out",
     ))
 }
+
+/// Refuses to go on with a load of which other things would be left out than before: batches would not be the same ones,
+/// so that a marker would name another place.
+pub fn check_the_same(left_out: u64, survey: &Survey) -> Result<()> {
+    let now = survey.tally.refused_total();
+    if now == left_out {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Conflict, "the targets no longer take what they took when the load began")
+        .place("left out then", format!("{left_out} commands and values"))
+        .place("left out now", format!("{now} commands and values"))
+        .remedy("give targets of the version, and with the proto-max-bulk-len, of before; or start over with --restart"))
+}

@@ -239,3 +239,30 @@ fn killed_while_an_rdb_part_waits_for_its_end() {
         assert_same(&reference, &started(dirs));
     }
 }
+
+/// What is left out depends on what the targets take, and where batches end depends on that: a marker would name another
+/// place in the part.
+#[test]
+fn targets_that_take_more_than_before_are_refused() {
+    let limit = |targets: &[Server], bytes: &str| {
+        targets.iter().for_each(|target| drill::set(target, "proto-max-bulk-len", bytes));
+    };
+    let scene = Scene::new();
+    let server = Server::start(&[]);
+    let conn = &mut server.conn();
+    wire::ask(conn, &[b"SET", b"large", &noise(1, 2 << 20)]);
+    for n in 0..VALUES {
+        wire::ask(conn, &[b"RPUSH", format!("l:{n}").as_bytes(), &noise(n as u64, 2_000)]);
+    }
+    let source = scene.file("dump.rdb", rdb::saved(&server));
+    let masters = scene::servers(SHARDS);
+    limit(&masters, "1mb");
+    let loader = scene.load(&source, &masters).args(&["--skip-unsupported", "--batch-bytes", "4KiB"]);
+    assert!(run_and_kill(&loader, || scene::keys_in(&masters[0]) > 50), "it was not killed on the way");
+    limit(&masters, "512mb");
+    scene::assert_refused(&loader.run(), 6, &["left out then: 1 ", "left out now: 0 ", "proto-max-bulk-len"]);
+    limit(&masters, "1mb");
+    loader.run_ok();
+    let keys: u64 = masters.iter().map(scene::keys_in).sum();
+    assert_eq!(keys, VALUES as u64);
+}
