@@ -263,7 +263,8 @@ impl<'r> Lives<'r> {
             let life = &self.lives[*life as usize];
             (life.name, life.from)
         });
-        let mut homes = Homes::new(self.hasher, std::mem::take(&mut self.swaps));
+        let mut homes =
+            Homes::new(self.hasher, std::mem::take(&mut self.swaps), away.iter().filter(|is| **is).count());
         for lives in
             order.chunk_by(|one, other| self.lives[*one as usize].name == self.lives[*other as usize].name)
         {

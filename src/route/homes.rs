@@ -63,31 +63,54 @@ pub type ByName<V> = HashMap<NameHash, V, BuildHasherDefault<Identity>>;
 
 /// Tells in constant memory of most keys that they are not in a set: a bit for each value of the low bits of their
 /// crc32. Takes no memory before the first key.
-#[derive(Debug, Default)]
-pub struct Filter(OnceLock<Vec<AtomicU64>>);
+#[derive(Debug)]
+pub struct Filter {
+    words: OnceLock<Vec<AtomicU64>>,
+    bits: u32,
+}
 
-/// Bits of a [`Filter`]: 16 MiB.
-const FILTER_BITS: u32 = 1 << 27;
+/// Most bits of a [`Filter`]: 16 MiB.
+const FILTER_BITS_MAX: u32 = 1 << 27;
+/// Bits for each key of a known number: one key of 16 that are not in the set is taken for one that is. More would
+/// cost more, since they would not stay in the processor's cache.
+const FILTER_BITS_PER_KEY: u32 = 16;
+
+impl Default for Filter {
+    fn default() -> Self {
+        Filter { words: OnceLock::new(), bits: FILTER_BITS_MAX }
+    }
+}
 
 impl Filter {
+    /// One for so many keys.
+    pub fn for_keys(keys: usize) -> Self {
+        let wanted = u32::try_from(keys).unwrap_or(u32::MAX).saturating_mul(FILTER_BITS_PER_KEY);
+        let bits = wanted.clamp(u64::BITS, FILTER_BITS_MAX).next_power_of_two();
+        Filter { words: OnceLock::new(), bits }
+    }
+
     /// Adds a key by its crc32.
     pub fn add(&self, hash: u32) {
-        let words = self.0.get_or_init(|| {
+        let words = self.words.get_or_init(|| {
             let mut words = Vec::new();
-            words.resize_with((FILTER_BITS / u64::BITS) as usize, AtomicU64::default);
+            words.resize_with((self.bits / u64::BITS) as usize, AtomicU64::default);
             words
         });
-        let bit = hash % FILTER_BITS;
-        words[(bit / u64::BITS) as usize].fetch_or(1 << (bit % u64::BITS), Ordering::Relaxed);
+        let (word, bit) = self.place(hash);
+        words[word].fetch_or(bit, Ordering::Relaxed);
     }
 
     /// Whether a key may be in the set.
     #[inline]
     pub fn may_have(&self, hash: u32) -> bool {
-        let bit = hash % FILTER_BITS;
-        self.0.get().is_some_and(|words| {
-            words[(bit / u64::BITS) as usize].load(Ordering::Relaxed) & (1 << (bit % u64::BITS)) != 0
-        })
+        let (word, bit) = self.place(hash);
+        self.words.get().is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    #[inline]
+    fn place(&self, hash: u32) -> (usize, u64) {
+        let bit = hash & (self.bits - 1);
+        ((bit / u64::BITS) as usize, 1 << (bit % u64::BITS))
     }
 }
 
@@ -149,9 +172,11 @@ pub struct Homes {
 }
 
 impl Homes {
-    /// Nobody's.
-    pub fn new(hasher: KeyHasher, swaps: Vec<(u64, Databases)>) -> Self {
-        Homes { hasher, filter: Filter::default(), names: ByName::default(), stays: Vec::new(), swaps }
+    /// Nobody's yet, with room for so many names.
+    pub fn new(hasher: KeyHasher, swaps: Vec<(u64, Databases)>, names: usize) -> Self {
+        let filter = Filter::for_keys(names);
+        let names = ByName::with_capacity_and_hasher(names, BuildHasherDefault::default());
+        Homes { hasher, filter, names, stays: Vec::new(), swaps }
     }
 
     /// Adds a name (of a key of crc32 `hash`) with its stays, sorted by their beginning.
@@ -198,7 +223,7 @@ mod tests {
         let mut databases = Databases::default();
         databases.swap(0, 1);
         let hasher = KeyHasher::random();
-        let mut homes = Homes::new(hasher, vec![(20, databases)]);
+        let mut homes = Homes::new(hasher, vec![(20, databases)], 1);
         let stay = |from, lane| Stay { from, lane, lasts: false };
         let hash = crc32fast::hash(b"k");
         homes.add(named(hasher.key(b"k"), 0), hash, [stay(5, Some(2)), stay(9, None), stay(12, Some(1))]);

@@ -174,9 +174,8 @@ fn framed(commands: &[Command]) -> Vec<u8> {
 fn the_parts_of_a_source_without_ties_together_equal_the_whole() {
     let payloads = Payloads::of(&Server::start(&[]));
     for seed in 100..103 {
-        let commands = Generator::new(seed, GeneratorOptions::default())
-            .with_payloads(payloads.clone())
-            .commands(COMMANDS);
+        let options = GeneratorOptions { tied: false, ..GeneratorOptions::default() };
+        let commands = Generator::new(seed, options).with_payloads(payloads.clone()).commands(COMMANDS);
         let whole = loaded(&framed(&commands), seed);
         let parts: Vec<Server> = split(&commands, 3).iter().map(|part| loaded(part, seed)).collect();
         super::compare::assert_same(&whole, &parts);
