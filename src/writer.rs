@@ -65,6 +65,8 @@ pub struct Exchange<'s> {
     pub brings: bool,
     /// The keys that it has held for other lanes, by database.
     pub removes: Vec<(u32, Vec<&'s [u8]>)>,
+    /// Whether functions are removed too: it is a lane that nothing is to remain of.
+    pub drops_functions: bool,
 }
 
 /// See the module.
@@ -118,6 +120,14 @@ impl LaneWriter<'_> {
             }
             Ok(())
         })
+    }
+
+    /// Makes a directory one that a server can start from before it is settled; one try, as for
+    /// [`LaneWriter::receive`].
+    pub fn publish(&mut self) -> Result<bool> {
+        let Some(marker) = self.board.marker() else { return Ok(false) };
+        let published = self.sink.settle(&marker, &Shifted::Keys(Vec::new()), &|_, _| {});
+        self.tried(published)
     }
 
     /// Takes in what belongs to this lane, one try: `bring` writes it to the sink. False if that has to be tried again,
@@ -186,6 +196,10 @@ impl LaneWriter<'_> {
                 let counters = writer.counters;
                 for (db, keys) in &exchange.removes {
                     ship::remove(writer.sink.as_mut(), &marker, (*db, keys))?;
+                }
+                if exchange.drops_functions {
+                    let flush = vec![b"FUNCTION".to_vec(), b"FLUSH".to_vec()];
+                    writer.sink.run(&marker, 0, &[flush])?;
                 }
                 writer.sink.settle(&marker, shifted, &|done, of| {
                     counters.settling_keys.store(of, Ordering::Relaxed);
