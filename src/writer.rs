@@ -69,6 +69,9 @@ pub struct Exchange<'s> {
     pub drops_functions: bool,
 }
 
+/// Writes to a sink, whose marker it is told, what other lanes hold for it, and tells how many keys it has brought.
+pub type Bring<'b> = dyn Fn(&mut dyn Sink, &Marker, &dyn Fn(u64)) -> Result<(), Fault> + 'b;
+
 /// See the module.
 pub struct LaneWriter<'s> {
     /// Number of the lane.
@@ -132,10 +135,7 @@ impl LaneWriter<'_> {
 
     /// Takes in what belongs to this lane, one try: `bring` writes it to the sink. False if that has to be tried again,
     /// after [`LaneWriter::open_for_shipping`] of all lanes.
-    pub fn receive(
-        &mut self,
-        bring: &dyn Fn(&mut dyn Sink, &Marker, &dyn Fn(u64)) -> Result<(), Fault>,
-    ) -> Result<bool> {
+    pub fn receive(&mut self, bring: &Bring<'_>) -> Result<bool> {
         let Some(marker) = self.board.marker().filter(|marker| marker.phase == Phase::Shipping) else {
             return Ok(true);
         };

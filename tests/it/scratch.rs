@@ -10,7 +10,7 @@ use crate::kill::run_and_kill;
 use crate::scene::{Scene, assert_refused, assert_untouched, keys_in, reference, servers, started};
 use crate::support::aof;
 use crate::support::compare::assert_same;
-use crate::support::loader::{Loader, MARKER};
+use crate::support::loader::Loader;
 use crate::support::rdb::saved;
 use crate::support::server::Server;
 use rand::rngs::StdRng;
@@ -282,6 +282,41 @@ fn stopped_while_the_private_server_runs() {
     drill.assert_loaded(&started(dirs));
 }
 
+/// Lost to the system, say, which was out of memory: it is started again, or the load ends and resumes.
+#[test]
+fn a_private_server_that_is_lost_is_started_again() {
+    let drill = Drill::mixed(drill::seed(17), 200);
+    let scratch = scratch_of(&drill.checkpoint());
+    let mut again = 0;
+    for nth in 0..4 {
+        let (loader, dirs) = into_directories(&drill, &format!("out-{nth}"));
+        let mut run = loader.spawn();
+        drill::or_end(&mut run, || {
+            phase_of(&scratch).is_some_and(|phase| phase == "shipping") && kill_server_in(&scratch)
+        });
+        let output = run.finish();
+        assert!(matches!(output.code, Some(0 | 7)), "{output}");
+        again += u32::from(output.code == Some(0));
+        loader.run_ok();
+        drill.assert_loaded(&started(dirs));
+        fs::remove_file(drill.checkpoint()).expect("a checkpoint");
+    }
+    println!("{again} of 4 loads went on");
+}
+
+/// Kills the server that works in a directory, if there is one; not the shell that watches it.
+fn kill_server_in(directory: &Path) -> bool {
+    let is_server = |path: &Path| {
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == directory) && name.trim() != "sh"
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(|entry| Some(entry.ok()?.path()));
+    let server = processes
+        .filter(|path| is_server(path))
+        .find_map(|path| path.file_name()?.to_str()?.parse().ok().and_then(rustix::process::Pid::from_raw));
+    server.is_some_and(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok())
+}
+
 /// Durable names and texts: a change here is a change of docs/formats.md.
 #[test]
 fn the_scratch_directory_is_as_documented() {
@@ -388,6 +423,19 @@ fn abandoned_and_restarted() {
     }
 }
 
+/// Loads into directories, through a private server and through one that is named.
+fn assert_loaded_by_either(scene: &Scene, source: &Path) {
+    let scratch = Server::start(&[]);
+    for (nth, args) in [vec![], vec!["--scratch".to_owned(), scratch.addr()]].into_iter().enumerate() {
+        let out = scene.dir().join(format!("o{nth}"));
+        let loader = scene.loader().arg(source).args(&["--shards", "3", "--output"]).arg(&out);
+        loader.args(&args).arg("--checkpoint").arg(scene.dir().join(format!("c{nth}"))).run_ok();
+        let dirs = (0..SHARDS).map(|shard| out.join(format!("shard-{shard}"))).collect();
+        assert_same(&reference(source), &started(dirs));
+    }
+    assert_untouched(&[scratch]);
+}
+
 /// Keys that are too large to go whole, into directories, from either kind of server.
 #[test]
 fn large_keys_go_in_pieces() {
@@ -405,15 +453,7 @@ fn large_keys_go_in_pieces() {
         aof::push_words(&mut out, line);
     }
     let source = scene.file("dump.aof", out);
-    let scratch = Server::start(&[]);
-    for (nth, args) in [vec![], vec!["--scratch".to_owned(), scratch.addr()]].into_iter().enumerate() {
-        let out = scene.dir().join(format!("o{nth}"));
-        let loader = scene.loader().arg(&source).args(&["--shards", "3", "--output"]).arg(&out);
-        loader.args(&args).arg("--checkpoint").arg(scene.dir().join(format!("c{nth}"))).run_ok();
-        let dirs = (0..SHARDS).map(|shard| out.join(format!("shard-{shard}"))).collect();
-        assert_same(&reference(&source), &started(dirs));
-    }
-    assert_eq!(scratch.cmd(&["EXISTS", MARKER]), Ok(redis::Value::Int(0)));
+    assert_loaded_by_either(&scene, &source);
 }
 
 /// What is tied may lie in an RDB base.
@@ -432,12 +472,5 @@ fn an_rdb_base_is_loaded_by_either_server() {
         aof::push_words(&mut rest, line);
     }
     let source = scene.file("dump.aof", [base, rest].concat());
-    let scratch = Server::start(&[]);
-    for (nth, args) in [vec![], vec!["--scratch".to_owned(), scratch.addr()]].into_iter().enumerate() {
-        let out = scene.dir().join(format!("o{nth}"));
-        let loader = scene.loader().arg(&source).args(&["--shards", "3", "--output"]).arg(&out);
-        loader.args(&args).arg("--checkpoint").arg(scene.dir().join(format!("c{nth}"))).run_ok();
-        let dirs = (0..SHARDS).map(|shard| out.join(format!("shard-{shard}"))).collect();
-        assert_same(&reference(&source), &started(dirs));
-    }
+    assert_loaded_by_either(&scene, &source);
 }

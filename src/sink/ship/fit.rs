@@ -122,6 +122,25 @@ mod tests {
     }
 
     #[test]
+    fn deadlines_of_fields_are_put_back_only_if_they_are_shifted() {
+        // Of one field, f, with the value v.
+        let mut body = 1_700_000_000_000i64.to_le_bytes().to_vec();
+        body.extend(b"\x01\x01\x01f\x01v");
+        let kind = Kind::HashFields;
+        let whole = payload::payload(kind, &body);
+        let object = crate::rdb::Object { kind, body: &body, at: 0 };
+        let Ok(fields::Shifted::Changed(shifted)) = fields::shift(&object, FIELD_OFFSET_MS) else {
+            panic!("it has a deadline");
+        };
+        let shifted = payload::payload(kind, &shifted);
+        assert_ne!(shifted, whole);
+        let terms = into_directory(SHIFT_MS);
+        assert_eq!(terms.fit(shifted.clone()), Fitted::Whole(whole.clone()));
+        assert_eq!(terms.fit(whole.clone()), Fitted::Whole(whole));
+        assert_eq!(into_directory(0).fit(shifted.clone()), Fitted::Whole(shifted));
+    }
+
+    #[test]
     fn what_a_target_does_not_know_goes_in_pieces_or_not_at_all() {
         let takes =
             |argument_bytes_max| Takes { rdb_version: 10, product: Product::Redis, argument_bytes_max };
