@@ -90,6 +90,16 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR", help_heading = TARGETS, env = "REDCLUSTER_LOAD_OUTPUT")]
     pub output: Option<PathBuf>,
 
+    /// Server that runs commands over several shards where shards are directories [default: a private one]
+    ///
+    /// Only needed if the source has such commands (RENAME, SUNIONSTORE and their like) and directories are among
+    /// the shards, since a directory cannot run them. ADDRESS is that of an empty server, as a topology file would
+    /// name it; what is put there is removed in the end. Without this a private server is started and ended again:
+    /// the redis-server, else the valkey-server, that is found on the PATH, or the one whose path (with a slash in
+    /// it) is given here.
+    #[arg(long, value_name = "ADDRESS", help_heading = TARGETS, env = "REDCLUSTER_LOAD_SCRATCH")]
+    pub scratch: Option<String>,
+
     /// Only survey the source and say what would be done
     ///
     /// Writes nothing, whatever else is given, and without --check-topology connects to nothing. Add it to

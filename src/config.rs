@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{self, Bytes, Color};
 use crate::error::{Error, Kind, Result};
 use crate::topology::file::{self, Environment, SHARDS_MAX};
-use crate::topology::{ReplicaSet, Target, Topology};
+use crate::topology::{Members, ReplicaSet, Target, Topology};
 
 /// Markers are small keys; a longer name would be in every batch.
 pub const MARKER_KEY_BYTES_MAX: usize = 512;
@@ -31,6 +31,8 @@ pub struct Job {
     pub source: PathBuf,
     /// The shards.
     pub topology: Topology,
+    /// Where commands run that name keys of directories and of other shards.
+    pub scratch: Scratch,
     /// What to do.
     pub mode: Mode,
     /// Whether to go on where an earlier run stopped.
@@ -53,6 +55,17 @@ pub struct Job {
     pub threads: usize,
     /// How to talk to the user.
     pub output: Output,
+}
+
+/// A server for commands that directories cannot run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scratch {
+    /// A private one, of what is found on the PATH.
+    OnPath,
+    /// A private one, of this program.
+    Program(PathBuf),
+    /// One that runs already.
+    Server(Members),
 }
 
 /// What to do.
@@ -130,6 +143,7 @@ fn plan(args: &cli::Args, environment: Environment<'_>) -> Result<Job> {
     let marker_key = marker_key(&args.marker_key)?;
     let checkpoint = checkpoint(args, &source)?;
     let topology = topology(args, environment)?;
+    let scratch = scratch(args.scratch.as_deref(), environment)?;
     let mode = match (args.dry_run, args.abandon) {
         (true, _) => Mode::DryRun { check_topology: args.check_topology },
         (false, true) => Mode::Abandon,
@@ -140,6 +154,7 @@ fn plan(args: &cli::Args, environment: Environment<'_>) -> Result<Job> {
     Ok(Job {
         source,
         topology,
+        scratch,
         mode,
         restart: if args.restart { Restart::Yes } else { Restart::No },
         flush_targets: args.flush_targets,
@@ -209,6 +224,19 @@ fn topology(args: &cli::Args, environment: Environment<'_>) -> Result<Topology> 
             .remedy("leave it out; empty output directories yourself"));
     }
     Ok(topology)
+}
+
+/// A path to a program, which has a slash in it, or an address.
+fn scratch(given: Option<&str>, environment: Environment<'_>) -> Result<Scratch> {
+    let Some(text) = given else { return Ok(Scratch::OnPath) };
+    if text.contains('/') && Path::new(text).is_file() {
+        return Ok(Scratch::Program(PathBuf::from(text)));
+    }
+    Ok(Scratch::Server(Members {
+        master: text.parse().map_err(|error: Error| error.place("option", "--scratch"))?,
+        replicas: Vec::new(),
+        credentials: file::credentials(environment)?,
+    }))
 }
 
 /// `SOURCE.checkpoint`, beside the source. A source like `.` has no name to add to, so its real one is

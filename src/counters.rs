@@ -1,7 +1,10 @@
 //! What is going on, in numbers: written by the working threads, read by progress and checkpoint.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+/// What the lane behind those of the shards is called.
+pub const SCRATCH: &str = "scratch";
 
 /// What a lane is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +113,10 @@ impl LaneCounters {
 /// The numbers of a load.
 #[derive(Debug)]
 pub struct Counters {
-    /// By lane.
+    /// By lane, those of the shards.
     pub lanes: Vec<LaneCounters>,
+    /// Those of the scratch lane, once there is known to be one.
+    scratch: OnceLock<LaneCounters>,
     /// Names of the targets, by lane, for the user.
     pub targets: Vec<String>,
     /// Bytes of the source that the load covers.
@@ -124,11 +129,32 @@ impl Counters {
     /// All zero.
     pub fn new(targets: Vec<String>, source_bytes: u64) -> Self {
         let lanes = targets.iter().map(|_| LaneCounters::default()).collect();
-        Counters { lanes, targets, source_bytes, surveyed_bytes: AtomicU64::new(0) }
+        let surveyed_bytes = AtomicU64::new(0);
+        Counters { lanes, scratch: OnceLock::new(), targets, source_bytes, surveyed_bytes }
+    }
+
+    /// Counts for a scratch lane from now on.
+    pub fn add_scratch(&self) {
+        self.scratch.get_or_init(LaneCounters::default);
+    }
+
+    /// All lanes: the shards', and behind them the scratch lane if there is one.
+    pub fn all(&self) -> impl Iterator<Item = &LaneCounters> {
+        self.lanes.iter().chain(self.scratch.get())
+    }
+
+    /// One lane.
+    pub fn lane(&self, number: usize) -> &LaneCounters {
+        self.lanes.get(number).unwrap_or_else(|| self.scratch.get_or_init(LaneCounters::default))
+    }
+
+    /// The name of a lane's target.
+    pub fn target(&self, lane: usize) -> &str {
+        self.targets.get(lane).map_or(SCRATCH, String::as_str)
     }
 
     /// Bytes of the source that all lanes have applied.
     pub fn applied_bytes(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.position_bytes.load(Ordering::Relaxed)).min().unwrap_or(0)
+        self.all().map(|lane| lane.position_bytes.load(Ordering::Relaxed)).min().unwrap_or(0)
     }
 }

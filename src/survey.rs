@@ -41,6 +41,13 @@ pub struct Survey {
     pub ties: Arc<Filter>,
 }
 
+impl Survey {
+    /// Whether there are libraries of functions, or commands that may load some.
+    pub fn has_functions(&self) -> bool {
+        self.tally.libraries > 0 || self.tally.commands.keys().any(|name| name.starts_with("FUNCTION"))
+    }
+}
+
 /// A window with what the survey found out about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surveyed {

@@ -65,7 +65,12 @@ pub struct Exchange<'s> {
     pub brings: bool,
     /// The keys that it has held for other lanes, by database.
     pub removes: Vec<(u32, Vec<&'s [u8]>)>,
+    /// Whether functions are removed too: it is a lane that nothing is to remain of.
+    pub drops_functions: bool,
 }
+
+/// Writes to a sink, whose marker it is told, what other lanes hold for it, and tells how many keys it has brought.
+pub type Bring<'b> = dyn Fn(&mut dyn Sink, &Marker, &dyn Fn(u64)) -> Result<(), Fault> + 'b;
 
 /// See the module.
 pub struct LaneWriter<'s> {
@@ -120,12 +125,17 @@ impl LaneWriter<'_> {
         })
     }
 
+    /// Makes a directory one that a server can start from before it is settled; one try, as for
+    /// [`LaneWriter::receive`].
+    pub fn publish(&mut self) -> Result<bool> {
+        let Some(marker) = self.board.marker() else { return Ok(false) };
+        let published = self.sink.settle(&marker, &Shifted::Keys(Vec::new()), &|_, _| {});
+        self.tried(published)
+    }
+
     /// Takes in what belongs to this lane, one try: `bring` writes it to the sink. False if that has to be tried again,
     /// after [`LaneWriter::open_for_shipping`] of all lanes.
-    pub fn receive(
-        &mut self,
-        bring: &dyn Fn(&mut dyn Sink, &Marker, &dyn Fn(u64)) -> Result<(), Fault>,
-    ) -> Result<bool> {
+    pub fn receive(&mut self, bring: &Bring<'_>) -> Result<bool> {
         let Some(marker) = self.board.marker().filter(|marker| marker.phase == Phase::Shipping) else {
             return Ok(true);
         };
@@ -186,6 +196,10 @@ impl LaneWriter<'_> {
                 let counters = writer.counters;
                 for (db, keys) in &exchange.removes {
                     ship::remove(writer.sink.as_mut(), &marker, (*db, keys))?;
+                }
+                if exchange.drops_functions {
+                    let flush = vec![b"FUNCTION".to_vec(), b"FLUSH".to_vec()];
+                    writer.sink.run(&marker, 0, &[flush])?;
                 }
                 writer.sink.settle(&marker, shifted, &|done, of| {
                     counters.settling_keys.store(of, Ordering::Relaxed);

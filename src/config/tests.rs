@@ -162,3 +162,31 @@ fn no_color_counts_only_where_color_is_not_decided() {
         assert_eq!(job.output.color, color);
     }
 }
+
+#[test]
+fn a_scratch_server_is_an_address_or_a_program() {
+    let scratch = |text: &str| job(&format!("{OK} --scratch {text}")).map(|job| job.scratch);
+    assert_eq!(job(OK).map(|job| job.scratch).ok(), Some(Scratch::OnPath));
+    assert_eq!(scratch("/bin/sh").ok(), Some(Scratch::Program("/bin/sh".into())));
+    let server = |master: &str| {
+        Scratch::Server(Members { master: master.parse().unwrap(), replicas: Vec::new(), credentials: None })
+    };
+    assert_eq!(scratch("10.0.0.9").ok(), Some(server("10.0.0.9:6379")));
+    assert_eq!(scratch("unix:/run/redis.sock").ok(), Some(server("unix:/run/redis.sock")));
+    let error = scratch("/no/such/program").unwrap_err();
+    assert!(error.to_string().contains("option: --scratch"), "{error}");
+}
+
+#[test]
+fn a_scratch_server_is_logged_in_to_as_the_environment_says() {
+    let words = format!("redcluster-load {OK} --scratch h");
+    let with = |name: &'static str| {
+        let found = move |asked: &str| (asked == name).then(|| "hunter2".into());
+        plan(&cli::parse(words.split(' ')).unwrap(), &found)
+    };
+    let job = with("REDCLUSTER_LOAD_PASSWORD").unwrap();
+    assert!(matches!(job.scratch, Scratch::Server(Members { credentials: Some(_), .. })));
+    assert!(!format!("{job:?}").contains("hunter2"));
+    let error = with("REDCLUSTER_LOAD_USERNAME").unwrap_err();
+    assert!(error.message().contains("no password"), "{error}");
+}

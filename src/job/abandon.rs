@@ -1,6 +1,6 @@
 //! Gives a load up for good: puts right what it left in the targets.
 
-use super::{Ended, targets};
+use super::{Ended, scratch, targets};
 use crate::checkpoint::Lock;
 use crate::config::Job;
 use crate::error::{Error, Kind, Result};
@@ -26,6 +26,12 @@ pub fn abandon(job: &Job, stop: &Stop) -> Result<Ended> {
             }
         }
         lines.push(format!("{}: deadlines put right, marker removed", found.name));
+    }
+    if scratch::remove_leftovers(job)? {
+        lines.push("scratch: removed".to_owned());
+    }
+    if scratch::abandon(job)? {
+        lines.push("scratch: emptied, marker removed".to_owned());
     }
     match std::fs::remove_file(&job.checkpoint) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rayon::ThreadPool;
 
 use super::placing::placing;
+use super::scratch::{self, Offer};
 use super::{Ended, now_ms, refusal, shown, targets};
 use crate::command::deadline::{Clock, OFFSET_FAR_MS};
 use crate::config::Job;
@@ -34,6 +35,12 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     let mut survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;
     let go_on = || advance(0);
     let placing = pool.install(|| placing(job, &source, &mut rules, &survey, &go_on))?;
+    let offer = (placing.needs_scratch > 0).then(|| scratch::offer(job));
+    let look = |offer: &Offer| offer.look(job, check_topology);
+    let live = offer.as_ref().map(look).transpose()?.flatten();
+    if let Some(offer) = &offer {
+        rules.live.push(offer.takes(&source, live.as_ref()));
+    }
     if survey.tally.tied > 0 {
         let again = pool.install(|| count_again(&source, &rules, &survey, &go_on))?;
         let tied = survey.tally.tied;
@@ -43,12 +50,14 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
         source: &source,
         survey: &survey,
         placing: &placing,
+        scratch: offer.as_ref().and_then(Offer::name),
         targets: &targets::names(job),
         skip_unsupported: job.skip_unsupported,
         took: begun.elapsed(),
     };
     let output = Some(shown(job.output, |color| report.text(color), || report.json()));
     let checked = refusal::check(job, &source, &survey).and_then(|()| {
+        offer.as_ref().map_or(Ok(()), |offer| offer.check(placing.needs_scratch, &survey))?;
         let Some(found) = found else { return Ok(()) };
         if found.iter().all(|found| found.marker.is_none()) {
             targets::refuse_full(job, &found)?;

@@ -1,5 +1,7 @@
 //! The main job: survey, decide, load, settle, report.
 
+mod summary;
+
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,7 @@ use rayon::ThreadPool;
 
 use super::placing;
 use super::run::Run;
+use super::scratch::{self, Scratch};
 use super::start::{self, Start};
 use super::targets::{self, Found};
 use super::{Ended, now_ms, refusal, shown};
@@ -22,14 +25,12 @@ use crate::marker::{LoadId, Marker, Phase};
 use crate::partition::window_bytes;
 use crate::placement::Placing;
 use crate::progress::{Notices, Progress};
-use crate::report::{
-    DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport, Times,
-};
+use crate::report::{DroppedTail, Outcome, Place, Times};
 use crate::route::{Routing, Rules};
+use crate::sink::exchange::Flush;
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
-use crate::survey::{Survey, Surveyed, survey, touches};
-use crate::topology::Target;
+use crate::survey::{Survey, Surveyed, Tally, count_again, survey, touches};
 use crate::writer::{Identity, LaneBoard, LaneWriter, interrupted};
 
 /// How often the checkpoint file is written while a load is under way.
@@ -97,10 +98,11 @@ impl Load<'_> {
         let job = self.job;
         let _lock = checkpoint::Lock::take(&job.checkpoint)?;
         let recorded = checkpoint::read(&job.checkpoint)?;
-        let found = targets::inspect(job)?;
+        let mut found = targets::inspect(job)?;
         let notices = self.notices.clone();
         let start = start::decide(job, &self.source, recorded, &found, &|text| notices.warn(text))?;
         if let Start::Complete(load) = &start {
+            scratch::remove_leftovers(job)?;
             self.say_complete(load);
             return Ok(Outcome::AlreadyComplete);
         }
@@ -112,13 +114,14 @@ impl Load<'_> {
             targets::refuse_full(job, &found)?;
         }
         let mut rules = self.rules(known.as_ref(), &found);
-        let survey = self.look(&rules, known.as_ref())?;
+        let mut survey = self.look(&rules, known.as_ref())?;
         targets::require(job, &found, &survey)?;
-        let begun = Instant::now();
+        let scratch = self.place(&mut rules, &mut survey, &start, (known.as_ref(), &found))?;
+        refusal::check(job, &self.source, &survey)?;
+        if let Some(load) = &known {
+            refusal::check_the_same(load.left_out, &survey)?;
+        }
         let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
-        self.placing =
-            self.pool.install(|| placing::placing(job, &self.source, &mut rules, &survey, &go_on))?;
-        self.times.survey_s += begun.elapsed().as_secs_f64();
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, &rules));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
         if load.shift_ms > 0 {
@@ -129,7 +132,45 @@ impl Load<'_> {
         }
         let windows = survey.windows.clone();
         self.survey = Some(survey);
-        self.apply(&rules, &windows, load, &found, &start)
+        found.extend(scratch.iter().map(|scratch| scratch.found.clone()));
+        self.apply(&rules, &windows, load, (&found, scratch.as_ref()), &start)
+    }
+
+    /// Places the names that commands tie together. If some are tied to directories, there is one lane more.
+    fn place(
+        &mut self,
+        rules: &mut Rules,
+        survey: &mut Survey,
+        start: &Start,
+        (known, found): (Option<&LoadId>, &[Found]),
+    ) -> Result<Option<Scratch>> {
+        let begun = Instant::now();
+        let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+        self.placing =
+            self.pool.install(|| placing::placing(self.job, &self.source, rules, survey, &go_on))?;
+        let scratch = match self.placing.needs_scratch {
+            0 => None,
+            _ if matches!(start, Start::Finish(_)) => scratch::to_finish(self.job, known)?,
+            groups => {
+                let offer = scratch::offer(self.job);
+                offer.check(groups, survey)?;
+                Some(scratch::open(self.job, offer, survey, (known, found), self.stop)?)
+            }
+        };
+        if self.placing.needs_scratch > 0 {
+            rules.live.push(scratch.as_ref().and_then(|scratch| Some(scratch.found.live.as_ref()?.takes)));
+        }
+        if scratch.is_some() {
+            self.counters.add_scratch();
+            self.boards.push(LaneBoard::default());
+        }
+        if self.placing.needs_scratch > 0 && rules.live.iter().any(Option::is_some) {
+            // What cannot be carried out depends on where it goes.
+            let again = self.pool.install(|| count_again(&self.source, rules, survey, &go_on))?;
+            survey.tally = Tally { tied: survey.tally.tied, ..again };
+        }
+        self.times.survey_s += begun.elapsed().as_secs_f64();
+        Ok(scratch)
     }
 
     /// How commands are routed, before the survey has said how far deadlines have to be shifted.
@@ -170,9 +211,8 @@ impl Load<'_> {
         if known.is_some() {
             self.say_what_is_beyond(end);
         }
-        refusal::check(self.job, &self.source, &survey)?;
-        if let Some(load) = known {
-            refusal::check_the_same(load.left_out, &survey)?;
+        if survey.tally.tied == 0 {
+            refusal::check(self.job, &self.source, &survey)?;
         }
         if let Some(tail) = DroppedTail::of(&survey, &self.source) {
             self.notices.warn(format!("dropped, as redis-server does: {tail}"));
@@ -203,7 +243,7 @@ impl Load<'_> {
         rules: &Rules,
         windows: &[Surveyed],
         load: LoadId,
-        found: &[Found],
+        (found, scratch): (&[Found], Option<&Scratch>),
         start: &Start,
     ) -> Result<Outcome> {
         let fresh = *start == Start::Fresh;
@@ -218,14 +258,21 @@ impl Load<'_> {
             owner: random(),
         };
         let plan = Plan { source: &self.source, rules, windows };
-        let mut sinks = targets::sinks(self.job, &self.source, rules, self.stop);
+        let mut sinks =
+            targets::sinks(self.job, scratch.map(|scratch| &scratch.target), &self.source, rules, self.stop);
         for (lane, (sink, found)) in sinks.iter_mut().zip(found).enumerate() {
             let kept = found.marker.clone().filter(|_| !fresh);
             let settled = matches!(start, Start::Finish(_)) && kept.is_none();
             let marker = match kept {
                 Some(marker) => marker,
                 None if settled => continue,
-                None => prepare(sink.as_mut(), lane, &load, identity, found, self.job.flush_targets)?,
+                None => {
+                    let flush = match scratch.filter(|_| lane == load.lanes) {
+                        Some(scratch) => scratch.flush,
+                        None => found.flush(self.job.flush_targets),
+                    };
+                    prepare(sink.as_mut(), lane, &load, identity, (found, flush))?
+                }
             };
             if let Ok(mut shown) = self.boards[lane].marker.lock() {
                 *shown = Some(marker);
@@ -242,6 +289,8 @@ impl Load<'_> {
             job: self.job,
             plan,
             foreign: &self.placing.foreign,
+            scratch,
+            has_functions: self.survey.as_ref().is_some_and(Survey::has_functions),
             load,
             identity,
             stop: self.stop,
@@ -272,7 +321,7 @@ impl Load<'_> {
 
     fn say_complete(&mut self, load: &LoadId) {
         self.end = Some(load.end);
-        for lane in &self.counters.lanes {
+        for lane in self.counters.all() {
             lane.set_state(LaneState::Done);
             lane.position_bytes.store(self.source.bytes_before(load.end), Ordering::Relaxed);
         }
@@ -288,72 +337,6 @@ impl Load<'_> {
                  they are not loaded"
             ));
         }
-    }
-
-    fn report(&self, outcome: Outcome, error: Option<&Error>) -> LoadReport {
-        let declares = self
-            .job
-            .topology
-            .sets
-            .iter()
-            .any(|set| matches!(&set.target, Target::Server(members) if !members.replicas.is_empty()));
-        let unseen: u64 = self.boards.iter().map(|board| board.unseen_batches.load(Ordering::Relaxed)).sum();
-        let mut warnings = self.notices.warnings();
-        if unseen > 0 {
-            warnings.push(format!(
-                "{unseen} batches were applied whose replies were lost with a connection: errors that \
-                 single commands of them may have met are not counted here"
-            ));
-        }
-        LoadReport {
-            outcome,
-            reason: error.map(|error| error.message().to_owned()),
-            source: self.job.source.display().to_string(),
-            source_bytes: self.source.len(),
-            applied_bytes: match outcome {
-                Outcome::Complete | Outcome::AlreadyComplete => {
-                    self.end.map_or_else(|| self.source.len(), |end| self.source.bytes_before(end))
-                }
-                _ => self.counters.applied_bytes(),
-            },
-            resumed_from: self.resumed_from.map(|from| Place::of(&self.source, from)),
-            times: self.times,
-            shards: ShardReport::all(&self.counters, Duration::from_secs_f64(self.times.load_s)),
-            ignored_errors: self.ignored(),
-            left_out: self.survey.as_ref().map_or_else(Vec::new, |survey| LeftOut::all(survey, &self.source)),
-            dropped_tail: self.survey.as_ref().and_then(|survey| DroppedTail::of(survey, &self.source)),
-            replicas: match (declares, outcome) {
-                (false, _) => Replicas::NoneDeclared,
-                (true, Outcome::Complete) => Replicas::Confirmed,
-                (true, _) => Replicas::NotAsked,
-            },
-            checkpoint: Some(self.job.checkpoint.display().to_string()),
-            warnings,
-        }
-    }
-
-    fn ignored(&self) -> Vec<IgnoredError> {
-        let mut all: Vec<IgnoredError> = Vec::new();
-        for board in &self.boards {
-            let Ok(kinds) = board.ignored.lock() else { continue };
-            for (label, (count, first)) in kinds.iter() {
-                match all.iter_mut().find(|error| error.label == *label) {
-                    Some(error) => error.count += count,
-                    None => all.push(IgnoredError {
-                        label: (*label).to_owned(),
-                        count: *count,
-                        first: Occurrence {
-                            file: self.source.file(first.answered.at.segment).display().to_string(),
-                            offset_bytes: first.answered.at.offset,
-                            command: first.answered.command.clone(),
-                            key: first.answered.key.clone(),
-                            text: first.answered.text.clone(),
-                        },
-                    }),
-                }
-            }
-        }
-        all
     }
 }
 
@@ -376,6 +359,7 @@ fn drive<'s>(
 }
 
 fn tidy_up<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
+    run.finish_scratch(writers)?;
     if !run.job.keep_markers {
         // From here on a target without marker is one that is done.
         run.enter(Status::Finishing)?;
@@ -414,8 +398,7 @@ fn prepare(
     lane: usize,
     load: &LoadId,
     identity: Identity,
-    found: &Found,
-    flush: bool,
+    (found, flush): (&Found, Flush),
 ) -> Result<Marker> {
     let marker = Marker {
         load: load.clone(),
@@ -427,8 +410,7 @@ fn prepare(
         window: Position::default(),
         batch: 0,
     };
-    sink.create(found.marker.as_ref(), &marker, found.flush(flush))
-        .map_err(|fault| inspect::fatal(&found.name, fault))?;
+    sink.create(found.marker.as_ref(), &marker, flush).map_err(|fault| inspect::fatal(&found.name, fault))?;
     Ok(marker)
 }
 

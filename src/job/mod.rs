@@ -6,6 +6,7 @@ mod load;
 mod placing;
 mod refusal;
 mod run;
+mod scratch;
 mod shifted;
 mod ship;
 mod start;

@@ -7,7 +7,8 @@ use crate::route::{Rules, Takes};
 use crate::source::Source;
 use crate::survey::Survey;
 
-/// Places the names of a surveyed source; routing knows of it from then on.
+/// Places the names of a surveyed source; routing knows of it from then on. What is tied to directories is on the lane
+/// behind those of `rules`.
 pub fn placing(
     job: &Job,
     source: &Source,
@@ -19,22 +20,12 @@ pub fn placing(
         return Ok(Placing::default());
     }
     let (homes, placing) = place(source, rules, survey, job.limits.placement_bytes_max, go_on)?;
-    if placing.needs_scratch > 0 {
-        return Err(directories_cannot(survey.tally.tied));
-    }
-    if !placing.foreign.is_empty() {
+    // What comes from a scratch server is made to fit.
+    if placing.foreign.iter().any(|one| usize::from(one.home) < rules.live.len()) {
         require_same_versions(job, rules)?;
     }
     rules.routing.set_homes(homes);
     Ok(placing)
-}
-
-fn directories_cannot(tied: u64) -> Error {
-    Error::new(
-        Kind::Unsupported,
-        format!("{tied} commands need keys of several shards, and directories cannot run them; nothing was written"),
-    )
-    .remedy("load into servers, or BGREWRITEAOF on the source: what is left then needs none of them")
 }
 
 /// What one target gives as the payload of a key another has to take.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use super::scratch::Scratch;
 use super::{shifted, ship};
 use crate::checkpoint::{Checkpoint, Lane, Status};
 use crate::config::Job;
@@ -16,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::feed::{Feed, Numbered, Plan};
 use crate::marker::{LoadId, Phase};
 use crate::placement::Foreign;
-use crate::sink::{Sink, Stop};
+use crate::sink::{Shifted, Sink, Stop};
 use crate::writer::{Identity, LaneBoard, LaneWriter};
 
 /// Parts that wait for a lane's writer: enough to bridge the moment until the next ones are ready.
@@ -34,6 +35,10 @@ pub struct Run<'s> {
     pub plan: Plan<'s>,
     /// What lanes hold for others when all are applied.
     pub foreign: &'s [Foreign],
+    /// Where the lane behind those of the shards goes, if there is one.
+    pub scratch: Option<&'s Scratch>,
+    /// Whether the source has functions.
+    pub has_functions: bool,
     /// Which load it is.
     pub load: LoadId,
     /// Who writes the markers.
@@ -97,21 +102,46 @@ impl<'s> Run<'s> {
         if !self.foreign.is_empty() {
             ship::ship(self, writers)?;
         }
+        if let Some(scratch) = self.scratch {
+            scratch.end_server();
+        }
         let exchanges = ship::exchanges(self);
         let wander = !self.foreign.is_empty();
         let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0, wander))?;
         on_all(writers, |writer| writer.settle(&shifted[writer.lane], &exchanges[writer.lane]))
     }
 
+    /// Whether a lane is the one behind those of the shards.
+    pub fn is_scratch(&self, lane: usize) -> bool {
+        lane >= self.load.lanes
+    }
+
     /// Why lanes wait, in words.
     pub fn notes(&self) -> String {
-        let notes = self.counters.lanes.iter().map(|lane| lane.note()).filter(|note| !note.is_empty());
+        let notes = self.counters.all().map(|lane| lane.note()).filter(|note| !note.is_empty());
         notes.collect::<Vec<_>>().join("; ")
     }
 
     /// Takes all markers away.
     pub fn finish(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-        on_all(writers, LaneWriter::finish)
+        let shards = self.load.lanes.min(writers.len());
+        on_all(&mut writers[..shards], LaneWriter::finish)
+    }
+
+    /// Leaves nothing of the scratch lane. All lanes are settled.
+    pub fn finish_scratch(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
+        let Some(scratch) = self.scratch else { return Ok(()) };
+        if let (false, Some(writer)) = (scratch.is_private(), writers.get_mut(self.load.lanes))
+            && let Some(marker) = writer.board.marker()
+        {
+            if marker.phase != Phase::Settled {
+                // A run that was killed may have left it behind the others.
+                let exchange = ship::exchanges(self).pop().unwrap_or_default();
+                writer.settle(&Shifted::Keys(Vec::new()), &exchange)?;
+            }
+            writer.finish()?;
+        }
+        scratch.remove()
     }
 
     /// Writers without queue, for a load whose lanes are all applied.
@@ -133,7 +163,7 @@ impl<'s> Run<'s> {
             identity: self.identity,
             limits: self.job.limits,
             stop: self.stop,
-            counters: &self.counters.lanes[lane],
+            counters: self.counters.lane(lane),
             board: &self.boards[lane],
             alive: std::time::Instant::now(),
         }
@@ -185,7 +215,7 @@ impl<'s> Run<'s> {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => return,
                 Err(TrySendError::Full(back)) => numbered = back,
             }
-            if self.stop.requested() || self.counters.lanes[lane].state() == LaneState::Reconnecting {
+            if self.stop.requested() || self.counters.lane(lane).state() == LaneState::Reconnecting {
                 return;
             }
             thread::sleep(QUEUE_RETRY);
@@ -205,8 +235,8 @@ impl<'s> Run<'s> {
         // Held while writing, so that an older record cannot replace a newer one.
         let now = self.status.lock();
         let status = now.as_deref().copied().unwrap_or(Status::Loading);
-        let lanes = self.boards.iter().zip(&self.counters.targets).map(|(board, target)| Lane {
-            target: target.clone(),
+        let lanes = self.boards.iter().enumerate().map(|(lane, board)| Lane {
+            target: self.counters.target(lane).to_owned(),
             marker: board.marker().map(|marker| marker.to_string()).unwrap_or_default(),
         });
         let lanes: Vec<Lane> = lanes.collect();

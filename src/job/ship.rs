@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::run::{Run, on_all};
+use super::scratch::Scratch;
 use crate::error::{Error, Kind, Result};
 use crate::marker::{Marker, Phase};
 use crate::placement::Foreign;
-use crate::sink::ship::{self, Depot};
+use crate::sink::ship::{self, Depot, Terms};
 use crate::sink::wire::pause;
-use crate::sink::{Fault, Sink, server};
+use crate::sink::{Fault, Sink};
 use crate::topology::Target;
 use crate::writer::{Exchange, LaneWriter, fell_back, interrupted};
 
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Goes through rounds until one has gone well. Nothing to do if a lane has gone on past them already.
 pub fn ship<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-    for (lane, counters) in run.counters.lanes.iter().enumerate() {
+    for (lane, counters) in run.counters.all().enumerate() {
         let keys = run.foreign.iter().filter(|foreign| usize::from(foreign.own) == lane).count() as u64;
         counters.shipping_keys.store(keys, Ordering::Relaxed);
     }
@@ -34,15 +35,14 @@ pub fn ship<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
             !has(marker.clone(), Phase::Shipped)
                 && run.foreign.iter().any(|one| usize::from(one.own) == *lane)
         });
-        return behind.map_or(Ok(()), |(lane, _)| Err(fell_back(&run.counters.targets[lane])));
+        return behind.map_or(Ok(()), |(lane, _)| Err(fell_back(run.counters.target(lane))));
     }
     let patience = Duration::from_millis(run.job.limits.retry_for_ms);
-    let done =
-        || run.counters.lanes.iter().map(|lane| lane.shipped_keys.load(Ordering::Relaxed)).sum::<u64>();
+    let done = || run.counters.all().map(|lane| lane.shipped_keys.load(Ordering::Relaxed)).sum::<u64>();
     let (mut since, mut most) = (Instant::now(), 0);
     loop {
         on_all(writers, LaneWriter::open_for_shipping)?;
-        if round(run, writers)? {
+        if publish(run, writers)? && round(run, writers)? {
             return Ok(());
         }
         if done() > most {
@@ -62,17 +62,33 @@ pub fn ship<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
     }
 }
 
+/// Completes the directory from which a private scratch server starts. A live one needs nothing.
+fn publish(run: &Run<'_>, writers: &mut [LaneWriter<'_>]) -> Result<bool> {
+    if !run.scratch.is_some_and(Scratch::is_private) {
+        return Ok(true);
+    }
+    let scratch = writers.iter_mut().find(|writer| run.is_scratch(writer.lane));
+    scratch.map_or(Ok(true), LaneWriter::publish)
+}
+
 /// What each lane exchanges with others.
 pub fn exchanges<'s>(run: &Run<'s>) -> Vec<Exchange<'s>> {
     let mut lanes: Vec<Exchange<'s>> = run.boards.iter().map(|_| Exchange::default()).collect();
     for one in run.foreign {
         lanes[usize::from(one.own)].brings = true;
+        if run.is_scratch(usize::from(one.home)) && run.scratch.is_some_and(Scratch::is_private) {
+            // All of it goes in the end.
+            continue;
+        }
         let removes = &mut lanes[usize::from(one.home)].removes;
         let key = one.key.bytes(run.plan.source);
         match removes.last_mut() {
             Some((db, keys)) if *db == one.db => keys.push(key),
             _ => removes.push((one.db, vec![key])),
         }
+    }
+    if let (Some(false), Some(lane)) = (run.scratch.map(Scratch::is_private), lanes.last_mut()) {
+        lane.drops_functions = run.has_functions;
     }
     lanes
 }
@@ -104,23 +120,22 @@ fn bring(
     (sink, marker): (&mut dyn Sink, &Marker),
     progress: &dyn Fn(u64),
 ) -> Result<(), Fault> {
-    let takes = run.plan.rules.live.get(lane).copied().flatten();
-    let argument_bytes_max = takes.map_or(u64::MAX, |takes| takes.argument_bytes_max);
+    let live = |lane: usize| run.plan.rules.live.get(lane).copied().flatten();
     // They are sorted by the lane that holds them, and then by database.
     for homes in run.foreign.chunk_by(|one, other| one.home == other.home) {
         let own: Vec<&Foreign> = homes.iter().filter(|one| usize::from(one.own) == lane).collect();
         let Some(first) = own.first() else { continue };
-        let mut depot = open(run, usize::from(first.home))?;
+        let home = usize::from(first.home);
+        let mut depot = open(run, home)?;
+        let unshifts = live(home).is_some() && live(lane).is_none();
+        let terms = Terms {
+            takes: live(lane),
+            unshift_ms: if unshifts { run.load.shift_ms } else { 0 },
+            refits: run.is_scratch(home),
+        };
         for same_db in own.chunk_by(|one, other| one.db == other.db) {
             let keys: Vec<&[u8]> = same_db.iter().map(|one| one.key.bytes(run.plan.source)).collect();
-            ship::ship(
-                &mut depot,
-                (sink, marker),
-                (same_db[0].db, &keys),
-                argument_bytes_max,
-                progress,
-                run.stop,
-            )?;
+            ship::ship(&mut depot, (sink, marker), (same_db[0].db, &keys), terms, progress, run.stop)?;
         }
     }
     Ok(())
@@ -128,13 +143,13 @@ fn bring(
 
 /// Where the keys are that a lane holds for others.
 fn open(run: &Run<'_>, home: usize) -> Result<Depot, Fault> {
-    let set = run.job.topology.sets.get(home);
-    let Some(Target::Server(members)) = set.map(|set| &set.target) else {
-        return Err(Fault::Fatal(Error::new(Kind::Stopped, "a directory cannot hold keys of other shards")));
-    };
-    let marker = run.boards[home].marker().ok_or_else(|| Fault::Lost("a marker is not known yet".into()))?;
-    let timeout = Duration::from_millis(run.job.limits.timeout_ms);
-    let (endpoint, connection) = server::connect_to_master(members, None, timeout)?;
-    let guard = (run.job.marker_key.clone(), marker.to_string());
-    Ok(Depot::new(connection, endpoint.to_string(), Some(guard)))
+    let marker = run.boards[home].marker();
+    match (run.job.topology.sets.get(home).map(|set| &set.target), run.scratch) {
+        (Some(Target::Server(members)), _) => {
+            let timeout = Duration::from_millis(run.job.limits.timeout_ms);
+            Depot::of(members, &run.job.marker_key, marker, timeout)
+        }
+        (None, Some(scratch)) => scratch.depot(run.job, marker, run.stop),
+        _ => Err(Fault::Fatal(Error::new(Kind::Stopped, "a directory cannot hold keys of other shards"))),
+    }
 }

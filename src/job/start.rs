@@ -138,7 +138,8 @@ fn without_markers(
             "the checkpoint is of another source, or the source has changed since",
         ));
     }
-    let recorded = checkpoint.lanes.iter().map(|lane| &lane.target);
+    // Behind them there may be the scratch lane.
+    let recorded = checkpoint.lanes.iter().map(|lane| &lane.target).take(found.len());
     let ended = matches!(checkpoint.status, Status::Complete | Status::Finishing);
     if ended && !recorded.eq(super::targets::names(job).iter()) {
         return Err(other_checkpoint(

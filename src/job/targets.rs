@@ -64,13 +64,7 @@ pub fn names(job: &Job) -> Vec<String> {
 pub fn inspect(job: &Job) -> Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::with_capacity(job.topology.sets.len());
     for (lane, set) in job.topology.sets.iter().enumerate() {
-        let next = match &set.target {
-            Target::Aof { directory } => inspect_directory(directory)?,
-            Target::Server(members) => again_if_interrupted(|| {
-                let (name, mut connection) = connect(job, members)?;
-                inspect_server(job, &mut connection, name)
-            })?,
-        };
+        let next = inspect_one(job, &set.target)?;
         let run_id = |found: &Found| found.live.as_ref().map(|live| live.run_id.clone());
         if let Some(other) =
             found.iter().position(|other| run_id(other).is_some() && run_id(other) == run_id(&next))
@@ -86,6 +80,17 @@ pub fn inspect(job: &Job) -> Result<Vec<Found>> {
         found.push(next);
     }
     Ok(found)
+}
+
+/// Looks at one target; refuses it if it is not fit.
+pub fn inspect_one(job: &Job, target: &Target) -> Result<Found> {
+    match target {
+        Target::Aof { directory } => inspect_directory(directory),
+        Target::Server(members) => again_if_interrupted(|| {
+            let (name, mut connection) = connect(job, members)?;
+            inspect_server(job, &mut connection, name)
+        }),
+    }
 }
 
 /// A process that was stopped and goes on finds what it waited for cut short, which says nothing about the target.
@@ -121,7 +126,8 @@ fn inspect_server(job: &Job, connection: &mut Connection, name: String) -> Resul
     Ok(Found { name, marker: live.marker.clone(), holds, live: Some(live) })
 }
 
-fn inspect_directory(directory: &Path) -> Result<Found> {
+/// Looks at a directory.
+pub fn inspect_directory(directory: &Path) -> Result<Found> {
     let marker = aof::read_marker(directory)?.map(|(marker, _)| marker);
     let unreadable = |error: std::io::Error| {
         Error::new(Kind::Target, "cannot read the directory of a shard; nothing was written")
@@ -155,31 +161,39 @@ pub fn refuse_full(job: &Job, found: &[Found]) -> Result<()> {
 /// Refuses targets that lack what the surveyed source needs.
 pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
     for (set, found) in job.topology.sets.iter().zip(found) {
-        if let (Some(live), Target::Server(members)) = (&found.live, &set.target) {
-            again_if_interrupted(|| {
-                let (name, mut connection) = connect(job, members)?;
-                let commands = survey.tally.commands.keys().copied();
-                inspect::require(&mut connection, live, survey.tally.db_max, commands, &name)
-            })?;
+        if let Target::Server(members) = &set.target {
+            require_one(job, members, found, survey)?;
         }
     }
     Ok(())
 }
 
-/// A sink for each target.
+/// The same for one live server.
+pub fn require_one(job: &Job, members: &Members, found: &Found, survey: &Survey) -> Result<()> {
+    let Some(live) = &found.live else { return Ok(()) };
+    again_if_interrupted(|| {
+        let (name, mut connection) = connect(job, members)?;
+        let commands = survey.tally.commands.keys().copied();
+        inspect::require(&mut connection, live, survey.tally.db_max, commands, &name)
+    })
+}
+
+/// A sink for each target: those of the shards and, behind them, that of the scratch lane.
 pub fn sinks<'s>(
     job: &'s Job,
+    scratch: Option<&Target>,
     source: &'s Source,
     rules: &'s Rules,
     stop: &'s Stop,
 ) -> Vec<Box<dyn Sink + 's>> {
-    let sets = job.topology.sets.iter().enumerate();
-    sets.map(|(lane, set)| match &set.target {
-        Target::Server(members) => {
-            Box::new(ServerSink::new(members.clone(), lane, source, rules, job.limits, stop))
-                as Box<dyn Sink + 's>
-        }
-        Target::Aof { directory } => Box::new(AofSink::new(directory, lane, source, rules)),
-    })
-    .collect()
+    let targets = job.topology.sets.iter().map(|set| &set.target).chain(scratch).enumerate();
+    targets
+        .map(|(lane, target)| match target {
+            Target::Server(members) => {
+                Box::new(ServerSink::new(members.clone(), lane, source, rules, job.limits, stop))
+                    as Box<dyn Sink + 's>
+            }
+            Target::Aof { directory } => Box::new(AofSink::new(directory, lane, source, rules)),
+        })
+        .collect()
 }

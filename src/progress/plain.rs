@@ -102,8 +102,8 @@ pub fn states(now: &Snapshot) -> String {
         LaneState::Done,
         LaneState::Stopped,
     ];
-    let counts =
-        ORDER.iter().map(|state| (now.in_state(*state), state.word())).filter(|(count, _)| *count > 0);
+    let shards = |state| now.lanes.iter().filter(|lane| lane.state == state && !lane.scratch).count();
+    let counts = ORDER.iter().map(|state| (shards(*state), state.word())).filter(|(count, _)| *count > 0);
     let texts = counts.enumerate().map(|(place, (count, word))| match (place, count) {
         (0, 1) => format!("1 shard {word}"),
         (0, _) => format!("{count} shards {word}"),
@@ -141,9 +141,11 @@ impl Watch {
             }
             let change = change(told.state, lane, few);
             *told = Told { state: lane.state, waits_for_note: false };
-            lines.extend(
-                change.map(|text| format!("shard {number} ({}): {text}", human::clean(&lane.target))),
-            );
+            let name = match lane.scratch {
+                true => lane.target.clone(),
+                false => format!("shard {number} ({})", human::clean(&lane.target)),
+            };
+            lines.extend(change.map(|text| format!("{name}: {text}")));
         }
         lines
     }

@@ -43,6 +43,8 @@ impl Phase {
 #[derive(Debug, Clone)]
 pub struct Lane {
     pub target: String,
+    /// Whether it is no shard's, but the one behind them.
+    pub scratch: bool,
     pub state: LaneState,
     pub commands: u64,
     pub bytes: u64,
@@ -57,10 +59,11 @@ pub struct Lane {
 }
 
 impl Lane {
-    fn take(target: &str, lane: &LaneCounters) -> Lane {
+    fn take(target: &str, scratch: bool, lane: &LaneCounters) -> Lane {
         let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Lane {
             target: target.to_owned(),
+            scratch,
             state: lane.state(),
             commands: number(&lane.commands),
             bytes: number(&lane.bytes),
@@ -94,13 +97,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn take(counters: &Counters, at: Duration) -> Snapshot {
-        let lanes = counters.lanes.iter().enumerate();
-        let target = |number| counters.targets.get(number).map_or("", String::as_str);
+        let lanes = counters.all().enumerate();
+        let shards = counters.lanes.len();
+        let take = |(number, lane)| Lane::take(counters.target(number), number >= shards, lane);
         Snapshot {
             at,
             source_bytes: counters.source_bytes,
             surveyed_bytes: counters.surveyed_bytes.load(Ordering::Relaxed),
-            lanes: lanes.map(|(number, lane)| Lane::take(target(number), lane)).collect(),
+            lanes: lanes.map(take).collect(),
         }
     }
 

@@ -112,6 +112,9 @@ pub struct Times {
 pub struct ShardReport {
     /// Its number in the topology, from 0.
     pub shard: usize,
+    /// Whether it is none, but what directories cannot run: the lane behind those of the shards.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scratch: bool,
     /// Its target.
     pub target: String,
     /// Commands that the target has applied in this run.
@@ -140,7 +143,8 @@ impl ShardReport {
                 (lane.commands.load(Ordering::Relaxed), lane.bytes.load(Ordering::Relaxed));
             ShardReport {
                 shard,
-                target: counters.targets.get(shard).cloned().unwrap_or_default(),
+                scratch: shard >= counters.lanes.len(),
+                target: counters.target(shard).to_owned(),
                 commands,
                 bytes,
                 commands_per_s: rate(commands, load.as_secs_f64()),
@@ -151,7 +155,7 @@ impl ShardReport {
                 state: lane.state().word(),
             }
         };
-        counters.lanes.iter().enumerate().map(report).collect()
+        counters.all().enumerate().map(report).collect()
     }
 
     pub(super) fn mood(&self) -> Mood {
@@ -337,6 +341,7 @@ impl LoadReport {
         let (commands, bytes) = (sum(|shard| shard.commands), sum(|shard| shard.bytes));
         ShardReport {
             shard: self.shards.len(),
+            scratch: false,
             target: String::new(),
             commands,
             bytes,

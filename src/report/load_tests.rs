@@ -11,6 +11,7 @@ pub(in crate::report) fn narrow(text: &str) {
 fn shard(shard: usize, target: &str) -> ShardReport {
     ShardReport {
         shard,
+        scratch: false,
         target: target.to_owned(),
         commands: 1_234_567 * (shard as u64 + 1),
         bytes: 456_000_000,
@@ -292,6 +293,7 @@ fn shards_are_read_from_the_counters() {
         shards[1],
         ShardReport {
             shard: 1,
+            scratch: false,
             target: "b".to_owned(),
             commands: 1000,
             bytes: 30_000,

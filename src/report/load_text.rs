@@ -33,7 +33,7 @@ impl LoadReport {
 
     fn headline(&self) -> String {
         let source = &self.source;
-        let shards = human::counted(self.shards.len() as u64, "shard");
+        let shards = human::counted(self.shards.iter().filter(|row| !row.scratch).count() as u64, "shard");
         let because = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         match self.outcome {
             Outcome::Complete if self.left_out.is_empty() => {
@@ -103,7 +103,8 @@ impl LoadReport {
             let cells = cells.into_iter().zip(&shown).filter(|(_, shown)| **shown).map(|(cell, _)| cell);
             table.row(&cells.collect::<Vec<_>>());
         };
-        self.shards.iter().for_each(|shard| add(shard, shard.shard.to_string()));
+        let number = |row: &ShardReport| if row.scratch { String::new() } else { row.shard.to_string() };
+        self.shards.iter().for_each(|row| add(row, number(row)));
         if self.shards.len() > 1 {
             add(&self.total(), "all".to_owned());
         }

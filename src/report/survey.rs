@@ -10,6 +10,7 @@ use super::human;
 use super::load::{DroppedTail, Occurrence, rate};
 use super::table::{Align, Builder, Mood, heading, labelled, painted, paragraph};
 use super::values;
+use crate::counters::SCRATCH;
 use crate::placement::Placing;
 use crate::route::Refusal;
 use crate::source::{Position, Source};
@@ -21,6 +22,9 @@ const ROWS_MAX: usize = 20;
 /// The first word of the JSON; a change of its fields changes the number.
 const FORMAT: &str = "redcluster-load-survey/1";
 
+/// Said in place of a server's name.
+const NO_SERVER: &str = "none was found";
+
 /// The ratio of the largest shard to the mean from which on the text points it out.
 const SKEW_DOUBTFUL: f64 = 1.5;
 
@@ -29,7 +33,7 @@ const INTO_FILES: &str =
     "load into AOF directories (--shards N --output DIR), whose servers take such deadlines";
 
 /// What a report of a survey is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SurveyReport<'a> {
     /// What was surveyed.
     pub source: &'a Source,
@@ -37,6 +41,8 @@ pub struct SurveyReport<'a> {
     pub survey: &'a Survey,
     /// Where names are at home that commands tie together.
     pub placing: &'a Placing,
+    /// The server for what is tied to directories, if one was found. It is of interest only if there is such.
+    pub scratch: Option<String>,
     /// Names of the targets, by lane.
     pub targets: &'a [String],
     /// Whether the user has asked to leave out what cannot be carried out.
@@ -71,7 +77,8 @@ impl SurveyReport<'_> {
                 json!({ "reason": refusal.reason(), "commands": count, "what_to_do": remedy(*refusal) })
             })
             .collect();
-        let skew = |of: &dyn Fn(&LaneTally) -> u64| skew(&tally.lanes, of);
+        let shards = &tally.lanes[..self.targets.len().min(tally.lanes.len())];
+        let skew = |of: &dyn Fn(&LaneTally) -> u64| skew(shards, of);
         json!({
             "format": FORMAT,
             "source": {
@@ -105,6 +112,8 @@ impl SurveyReport<'_> {
                 "largest_group_names": self.placing.largest,
                 "shipped_keys_max": self.placing.foreign.len(),
                 "shipped_bytes": tally.foreign_bytes,
+                "scratch_groups": self.placing.needs_scratch,
+                "scratch_server": self.scratch,
             },
             "dropped_tail": DroppedTail::of(self.survey, self.source),
             "refused": {
@@ -197,11 +206,18 @@ impl SurveyReport<'_> {
                 human::bytes(tally.foreign_bytes)
             ),
         );
+        if placing.needs_scratch > 0 {
+            let groups = human::counted(placing.needs_scratch, "group");
+            let text = "Directories, which cannot run commands, have a share in";
+            paragraph(out, "", &format!("{text} {groups}; these are loaded into a scratch server."));
+            out.push_str(&format!("scratch server: {}\n", self.scratch.as_deref().unwrap_or(NO_SERVER)));
+        }
     }
 
     fn shards(&self, out: &mut String, color: bool) {
         let rows = self.shard_rows();
-        heading(out, &human::counted(rows.len() as u64, "shard"), Mood::Plain, color);
+        let lanes = &self.survey.tally.lanes[..self.targets.len().min(rows.len())];
+        heading(out, &human::counted(lanes.len() as u64, "shard"), Mood::Plain, color);
         let columns = [
             ("shard", Align::Number),
             ("target", Align::Text),
@@ -213,7 +229,7 @@ impl SurveyReport<'_> {
         let mut table = Builder::new(&columns, color);
         for row in &rows {
             table.plain(&[
-                row.shard.to_string(),
+                if row.scratch { String::new() } else { row.shard.to_string() },
                 row.target.clone(),
                 human::count(row.commands),
                 human::bytes(row.bytes),
@@ -222,7 +238,6 @@ impl SurveyReport<'_> {
             ]);
         }
         table.write(out);
-        let lanes = &self.survey.tally.lanes;
         let skews = [
             ("commands", skew(lanes, &|lane| lane.commands)),
             ("bytes", skew(lanes, &|lane| lane.bytes)),
@@ -313,6 +328,10 @@ impl SurveyReport<'_> {
     fn verdict(&self, out: &mut String, color: bool) {
         let refused = human::counted(self.survey.tally.refused_total(), "command");
         let (mood, text) = match (self.survey.tally.refused_total(), self.skip_unsupported) {
+            (0, _) if self.placing.needs_scratch > 0 && self.scratch.is_none() => {
+                let text = "the source is refused for want of a scratch server; nothing is written";
+                (Mood::Bad, text.to_owned())
+            }
             (0, _) => (Mood::Good, "the source can be loaded".to_owned()),
             (_, true) => (Mood::Doubtful, format!("the source can be loaded without {refused}")),
             (_, false) => {
@@ -320,7 +339,7 @@ impl SurveyReport<'_> {
             }
         };
         heading(out, &text, mood, color);
-        if mood == Mood::Bad {
+        if mood == Mood::Bad && self.survey.tally.refused_total() > 0 {
             out.push_str("--skip-unsupported loads the rest and reports what was left out\n");
         }
     }
@@ -348,7 +367,8 @@ impl SurveyReport<'_> {
         let bytes: u64 = lanes.iter().map(|lane| lane.bytes).sum();
         let row = |(shard, lane): (usize, &LaneTally)| ShardRow {
             shard,
-            target: self.targets.get(shard).cloned().unwrap_or_default(),
+            scratch: shard >= self.targets.len(),
+            target: self.targets.get(shard).map_or(SCRATCH, String::as_str).to_owned(),
             commands: lane.commands,
             bytes: lane.bytes,
             share_of_bytes: if bytes == 0 { 0.0 } else { lane.bytes as f64 / bytes as f64 },
@@ -371,6 +391,8 @@ struct FileRow {
 #[derive(Serialize)]
 struct ShardRow {
     shard: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    scratch: bool,
     target: String,
     commands: u64,
     bytes: u64,

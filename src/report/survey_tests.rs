@@ -38,6 +38,7 @@ fn surveyed(path: &Path, targets: &[&str], skip_unsupported: bool) -> (String, V
         source: &source,
         survey: &found,
         placing: &Placing::default(),
+        scratch: None,
         targets: &targets,
         skip_unsupported,
         took,
@@ -194,6 +195,8 @@ fn a_sound_source() {
         "commands": 0,
         "groups": 0,
         "largest_group_names": 0,
+        "scratch_groups": 0,
+        "scratch_server": null,
         "shipped_bytes": 0,
         "shipped_keys_max": 0
       },

@@ -26,6 +26,15 @@ pub fn server(
     exchange::remove(connection, key, &seized, name)
 }
 
+/// Empties a server on which a load has put what directories cannot run, the marker included.
+pub fn scratch(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -> Result<(), Fault> {
+    let seized = seize(connection, key, marker, name)?;
+    let mut functions = redis::cmd("FUNCTION");
+    functions.arg("FLUSH");
+    let commands = [redis::cmd("FLUSHALL"), functions];
+    exchange::compare_and(connection, key, Some(&seized.to_string()), &commands, name)
+}
+
 /// Puts a marker in place that stops any loader which still runs; that one may move its own meanwhile.
 fn seize(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -> Result<Marker, Fault> {
     const TRIES_MAX: usize = 1000;

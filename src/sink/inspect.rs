@@ -11,7 +11,7 @@ use crate::rdb::Product;
 use crate::route::Takes;
 
 /// The oldest version that has all that the loader needs (PEXPIRETIME, FUNCTION).
-const VERSION_MIN: (u32, u32) = (7, 0);
+pub const VERSION_MIN: (u32, u32) = (7, 0);
 
 /// A target as it was found.
 #[derive(Debug, Clone)]
@@ -72,21 +72,32 @@ fn takes(connection: &mut Connection, info: &str) -> Takes {
     let argument_bytes_max =
         longest.map_or(Takes::anything(Product::Redis).argument_bytes_max, |(_, bytes)| bytes);
     let (product, rdb_version) = match version(info, "valkey_version") {
-        Some(version) if version >= (9, 0) => (Product::Valkey, 80),
-        Some(_) => (Product::Redis, 11),
-        None => match version(info, "redis_version").unwrap_or_default() {
-            (0..=6, _) => (Product::Redis, 9),
-            (7, 0 | 1) => (Product::Redis, 10),
-            (7, 2 | 3) => (Product::Redis, 11),
-            _ => (Product::Redis, 12),
-        },
+        Some(version) => rdb_version(true, version),
+        None => rdb_version(false, version(info, "redis_version").unwrap_or_default()),
     };
     Takes { rdb_version, product, argument_bytes_max }
 }
 
+/// The format that a server of this version writes, Valkey's or not.
+pub fn rdb_version(is_valkey: bool, version: (u32, u32)) -> (Product, u16) {
+    match (is_valkey, version) {
+        (true, (9.., _)) => (Product::Valkey, 80),
+        (true, _) => (Product::Redis, 11),
+        (false, (0..=6, _)) => (Product::Redis, 9),
+        (false, (7, 0 | 1)) => (Product::Redis, 10),
+        (false, (7, 2 | 3)) => (Product::Redis, 11),
+        (false, _) => (Product::Redis, 12),
+    }
+}
+
 /// Major and minor number.
 fn version(info: &str, field: &str) -> Option<(u32, u32)> {
-    let mut numbers = info_field(info, field)?.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    info_field(info, field).and_then(version_numbers)
+}
+
+/// The same of a version as servers write it.
+pub fn version_numbers(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     Some((numbers.next()?, numbers.next().unwrap_or(0)))
 }
 
@@ -145,21 +156,7 @@ pub fn require<'n>(
             .place("found", has)
             .remedy("set `databases` in the target's configuration and restart it"));
     }
-    let sent = |command: &&str| {
-        lookup(command.as_bytes())
-            .is_some_and(|spec| !matches!(spec.class, Class::Read | Class::Exec | Class::Discard))
-    };
-    let names: Vec<&str> = commands.map(|name| name.split(' ').next().unwrap_or(name)).filter(sent).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let known: Vec<Value> = redis::cmd("COMMAND")
-        .arg("INFO")
-        .arg(&names)
-        .query(connection)
-        .map_err(|error| refused(name, &error))?;
-    let missing: Vec<&str> =
-        names.iter().zip(&known).filter(|(_, info)| is_nil(info)).map(|(name, _)| *name).collect();
+    let missing = unknown(connection, commands, name)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -167,6 +164,28 @@ pub fn require<'n>(
         .place("target", name)
         .place("commands", missing.join(", "))
         .remedy("use a target of the version that wrote the source, with the same modules"))
+}
+
+/// Those of the source's commands that a server does not know, reads left out.
+pub fn unknown<'n>(
+    connection: &mut Connection,
+    commands: impl Iterator<Item = &'n str>,
+    name: &str,
+) -> Result<Vec<&'n str>> {
+    let sent = |command: &&str| {
+        lookup(command.as_bytes())
+            .is_some_and(|spec| !matches!(spec.class, Class::Read | Class::Exec | Class::Discard))
+    };
+    let names: Vec<&str> = commands.map(|name| name.split(' ').next().unwrap_or(name)).filter(sent).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: Vec<Value> = redis::cmd("COMMAND")
+        .arg("INFO")
+        .arg(&names)
+        .query(connection)
+        .map_err(|error| refused(name, &error))?;
+    Ok(names.iter().zip(&known).filter(|(_, info)| is_nil(info)).map(|(name, _)| *name).collect())
 }
 
 fn is_nil(value: &Value) -> bool {

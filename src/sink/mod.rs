@@ -9,6 +9,7 @@ pub mod exchange;
 mod fields;
 pub mod inspect;
 mod pipeline;
+pub mod private;
 pub mod reply;
 pub mod server;
 pub mod settle;

@@ -4,12 +4,19 @@
 //! type, so that memory stays bounded and no argument is longer than the target takes. Keys are left where they come
 //! from. All of it is harmless to repeat as long as nothing has been removed there.
 
+mod fit;
 mod pieces;
+
+pub use fit::Terms;
+
+use std::time::Duration;
 
 use redis::{Connection, RedisError};
 
-use super::{Fault, OwnCommand, Sink, Stop, control};
+use self::fit::Fitted;
+use super::{Fault, OwnCommand, Sink, Stop, control, server};
 use crate::marker::Marker;
+use crate::topology::Members;
 
 /// Keys asked for in one go.
 const KEYS_MAX: usize = 64;
@@ -43,6 +50,18 @@ impl Depot {
     /// Takes keys over this connection; if there is a `guard`, only while the marker is what it says.
     pub fn new(connection: Connection, name: String, guard: Option<(Vec<u8>, String)>) -> Self {
         Depot { connection, name, guard }
+    }
+
+    /// Those of a live master, while the marker is this one.
+    pub fn of(
+        members: &Members,
+        marker_key: &[u8],
+        marker: Option<Marker>,
+        timeout: Duration,
+    ) -> Result<Self, Fault> {
+        let marker = marker.ok_or_else(|| Fault::Lost("a marker is not known yet".into()))?;
+        let (endpoint, connection) = server::connect_to_master(members, None, timeout)?;
+        Ok(Depot::new(connection, endpoint.to_string(), Some((marker_key.to_owned(), marker.to_string()))))
     }
 
     fn failed(&self, error: &RedisError) -> Fault {
@@ -110,13 +129,12 @@ impl Depot {
     }
 }
 
-/// Brings keys of one database into a sink whose marker is `marker`; `argument_bytes_max` is the longest argument that
-/// it takes.
+/// Brings keys of one database into a sink whose marker is `marker`.
 pub fn ship(
     depot: &mut Depot,
     (sink, marker): (&mut dyn Sink, &Marker),
     (db, keys): (u32, &[&[u8]]),
-    argument_bytes_max: u64,
+    terms: Terms,
     progress: &dyn Fn(u64),
     stop: &Stop,
 ) -> Result<(), Fault> {
@@ -131,10 +149,14 @@ pub fn ship(
         for (key, found) in some.iter().zip(found) {
             match found {
                 Found::Nothing => {}
-                Found::Payload { bytes, deadline_ms } if (bytes.len() as u64) < argument_bytes_max => {
-                    commands.push(restore(key, bytes, deadline_ms));
-                }
-                Found::Payload { .. } | Found::Large => large.push(key),
+                Found::Payload { bytes, deadline_ms } => match terms.fit(bytes) {
+                    Fitted::Whole(payload) => commands.push(restore(key, payload, deadline_ms, terms)),
+                    Fitted::Pieces => large.push(key),
+                    Fitted::Unknown(kind) => {
+                        return Err(Fault::Fatal(pieces::unknown(&sink.name(), key, kind)));
+                    }
+                },
+                Found::Large => large.push(key),
             }
         }
         // What was read is only right if the marker was there all the time.
@@ -143,7 +165,7 @@ pub fn ship(
             sink.run(marker, db, &commands)?;
         }
         for key in large {
-            ship_large(depot, (sink, marker), (db, key), argument_bytes_max)?;
+            ship_large(depot, (sink, marker), (db, key), terms)?;
         }
         progress(some.len() as u64);
     }
@@ -163,29 +185,31 @@ fn ship_large(
     depot: &mut Depot,
     (sink, marker): (&mut dyn Sink, &Marker),
     (db, key): (u32, &[u8]),
-    argument_bytes_max: u64,
+    terms: Terms,
 ) -> Result<(), Fault> {
     let size = depot.sizes(&[key]).map_err(|error| depot.failed(&error))?;
     let is_whole = size.first().copied().flatten().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX);
     let is_stream = pieces::is_indivisible(depot, key)?;
     if is_whole || is_stream {
         let found = depot.payloads(&[key]).map_err(|error| depot.failed(&error))?;
-        match found.into_iter().next() {
-            Some(Found::Payload { bytes, deadline_ms }) if (bytes.len() as u64) < argument_bytes_max => {
+        let Some(Found::Payload { bytes, deadline_ms }) = found.into_iter().next() else { return Ok(()) };
+        let length = bytes.len() as u64;
+        match terms.fit(bytes) {
+            Fitted::Whole(payload) => {
                 depot.enter(db)?;
-                return sink.run(marker, db, &[restore(key, bytes, deadline_ms)]);
+                return sink.run(marker, db, &[restore(key, payload, deadline_ms, terms)]);
             }
-            Some(Found::Payload { bytes, .. }) if is_stream => {
-                return Err(Fault::Fatal(pieces::too_large(&sink.name(), key, bytes.len() as u64)));
+            Fitted::Unknown(kind) => return Err(Fault::Fatal(pieces::unknown(&sink.name(), key, kind))),
+            Fitted::Pieces if is_stream => {
+                return Err(Fault::Fatal(pieces::too_large(&sink.name(), key, length)));
             }
-            Some(Found::Payload { .. }) => {}
-            _ => return Ok(()),
+            Fitted::Pieces => {}
         }
     }
-    pieces::ship(depot, (sink, marker), (db, key))
+    pieces::ship(depot, (sink, marker), (db, key), terms)
 }
 
-fn restore(key: &[u8], payload: Vec<u8>, deadline_ms: Option<i64>) -> OwnCommand {
-    let deadline = deadline_ms.unwrap_or(0).to_string().into_bytes();
+fn restore(key: &[u8], payload: Vec<u8>, deadline_ms: Option<i64>, terms: Terms) -> OwnCommand {
+    let deadline = deadline_ms.map_or(0, |deadline| terms.deadline(deadline)).to_string().into_bytes();
     vec![b"RESTORE".to_vec(), key.to_vec(), deadline, payload, b"REPLACE".to_vec(), b"ABSTTL".to_vec()]
 }

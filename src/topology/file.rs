@@ -36,7 +36,7 @@ use toml::de::{DeTable, DeValue};
 
 use self::fields::{Document, Fields, SET_FORM};
 use self::login::Login;
-use super::{Endpoint, Members, PORT_DEFAULT, ReplicaSet, Target, Topology, not_a_port};
+use super::{Credentials, Endpoint, Members, PORT_DEFAULT, ReplicaSet, Target, Topology, not_a_port};
 use crate::error::{Error, Kind, Result, shown};
 
 /// The user name of every set for which the file names none.
@@ -68,6 +68,11 @@ pub fn read(path: &Path, environment: Environment<'_>) -> Result<Topology> {
             .caused_by(error)
     })?;
     parse(&text, path, environment)
+}
+
+/// How to log in to a server that no topology file names: as the environment says.
+pub fn credentials(environment: Environment<'_>) -> Result<Option<Credentials>> {
+    login::from_environment(environment)
 }
 
 /// Checks `text`, the contents of the topology file; `path` is only named in errors.

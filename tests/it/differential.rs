@@ -3,7 +3,7 @@
 //! Each source's seed is printed; `DIFFERENTIAL_SEED=<number>` runs the tests again from that base seed, and
 //! `DIFFERENTIAL_SOURCES=<count>` tries more sources than the few of a usual run.
 
-use crate::scene::{Scene, reference, servers, started};
+use crate::scene::{Scene, assert_untouched, reference, servers, started};
 use crate::support::aof::{self, MultiPart};
 use crate::support::binary::Binary;
 use crate::support::compare::assert_same;
@@ -68,6 +68,14 @@ fn both_sinks(scene: &Scene, source: &Path, shards: usize, variants: &[&[&str]])
     loader.args(variants[0]).run_ok();
     println!("{shards} directories");
     assert_same(&reference, &started(dirs));
+    if shards > 1 {
+        let (other, scratch) = (Scene::new(), Server::start(&[]));
+        let (loader, dirs) = other.load_into_directories(source, shards);
+        loader.args(variants[0]).arg("--scratch").arg(scratch.addr()).run_ok();
+        println!("{shards} directories, with a scratch server that is named");
+        assert_same(&reference, &started(dirs));
+        assert_untouched(&[scratch]);
+    }
 }
 
 #[test]

@@ -234,7 +234,8 @@ fn killed_while_going_on_with_directories() {
     assert_eq!(run.finish().code, Some(9));
     let sure = data_bytes(&dirs[1]);
     assert!(sure > 0 && !manifest(&dirs[1]).exists());
-    let target = sure + rng.random_range(0..1 << 20);
+    // What is tied goes to the scratch lane, so a shard has less than its third of the source.
+    let target = sure + rng.random_range(0..1 << 18);
     assert!(run_and_kill(&loader, || data_bytes(&dirs[1]) > target), "it ended too soon");
     loader.run_ok();
     drill.assert_loaded(&scene::started(dirs));

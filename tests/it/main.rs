@@ -15,6 +15,7 @@ mod kill;
 mod rdb;
 mod resume;
 mod scene;
+mod scratch;
 mod source;
 mod source_changes;
 mod table;

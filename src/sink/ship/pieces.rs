@@ -2,9 +2,10 @@
 
 use redis::RedisError;
 
-use super::Depot;
+use super::{Depot, Terms};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
+use crate::rdb::Kind as ValueKind;
 use crate::sink::{Fault, OwnCommand, Sink};
 
 /// Bytes of a string in one piece.
@@ -27,6 +28,15 @@ pub(super) fn too_large(target: &str, key: &[u8], bytes: u64) -> Error {
         .remedy("raise the target's proto-max-bulk-len; then run the same command again, it resumes")
 }
 
+/// The error for one that its target does not know.
+pub(super) fn unknown(target: &str, key: &[u8], kind: ValueKind) -> Error {
+    Error::new(Kind::Stopped, "a key that has to be brought to a target is of a type that it does not know")
+        .place("target", target)
+        .place("key", shown(key))
+        .place("type", kind.name())
+        .remedy("start over with --restart, with targets of at least the version, and the product, that wrote the source")
+}
+
 fn kind(depot: &mut Depot, key: &[u8]) -> Result<String, RedisError> {
     redis::cmd("TYPE").arg(key).query(&mut depot.connection)
 }
@@ -36,10 +46,11 @@ pub(super) fn ship(
     depot: &mut Depot,
     (sink, marker): (&mut dyn Sink, &Marker),
     (db, key): (u32, &[u8]),
+    terms: Terms,
 ) -> Result<(), Fault> {
     // An earlier attempt may have left something.
     sink.run(marker, db, &[vec![b"DEL".to_vec(), key.to_vec()]])?;
-    let mut pieces = Pieces { depot, key, kind: String::new(), at: 0, cursor: None };
+    let mut pieces = Pieces { depot, key, terms, kind: String::new(), at: 0, cursor: None };
     let failed = |pieces: &Pieces<'_>, error: &RedisError| pieces.depot.failed(error);
     pieces.kind = kind(pieces.depot, key).map_err(|error| failed(&pieces, &error))?;
     loop {
@@ -57,7 +68,7 @@ pub(super) fn ship(
         .query(&mut pieces.depot.connection)
         .map_err(|error| failed(&pieces, &error))?;
     if deadline >= 0 {
-        let deadline = deadline.to_string().into_bytes();
+        let deadline = terms.deadline(deadline).to_string().into_bytes();
         sink.run(marker, db, &[vec![b"PEXPIREAT".to_vec(), key.to_vec(), deadline]])?;
     }
     Ok(())
@@ -66,6 +77,7 @@ pub(super) fn ship(
 struct Pieces<'d> {
     depot: &'d mut Depot,
     key: &'d [u8],
+    terms: Terms,
     kind: String,
     /// How much of a string or list has been read.
     at: u64,
@@ -142,6 +154,7 @@ impl Pieces<'_> {
         let mut commands = vec![self.command(b"HSET", pairs)];
         for (field, deadline) in fields.iter().zip(self.field_deadlines(&fields)?) {
             if deadline >= 0 {
+                let deadline = self.terms.field_deadline(deadline);
                 let arguments =
                     [deadline.to_string().into_bytes(), b"FIELDS".to_vec(), b"1".to_vec(), field.clone()];
                 commands.push(self.command(b"HPEXPIREAT", arguments));

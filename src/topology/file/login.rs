@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::super::{Credentials, Secret};
 use super::fields::Fields;
-use super::{PASSWORD_VARIABLE, USERNAME_VARIABLE, read_text};
+use super::{Environment, PASSWORD_VARIABLE, USERNAME_VARIABLE, read_text};
 use crate::error::{Error, Kind, Result};
 
 /// Far more than a password is; it keeps a wrong path, a device say, from filling the memory.
@@ -48,20 +48,15 @@ impl Login {
         }
     }
 
-    /// What is missing still is taken from the environment, where an empty variable counts as unset.
+    /// What is missing still is taken from the environment.
     pub(super) fn credentials(self, set: &Fields<'_>) -> Result<Option<Credentials>> {
-        let variable = |name: &str| -> Result<Option<String>> {
-            match (set.document.environment)(name).filter(|value| !value.is_empty()) {
-                None => Ok(None),
-                Some(value) => value.into_string().map(Some).map_err(|_| not_utf8(name)),
-            }
-        };
+        let environment = set.document.environment;
         let password = match self.password {
-            None => variable(PASSWORD_VARIABLE)?.map(Secret::new),
+            None => variable(environment, PASSWORD_VARIABLE)?.map(Secret::new),
             given => given,
         };
         let username = match self.username {
-            None => variable(USERNAME_VARIABLE)?,
+            None => variable(environment, USERNAME_VARIABLE)?,
             given => given,
         };
         match (username, password) {
@@ -75,6 +70,25 @@ impl Login {
                 ),
             )),
         }
+    }
+}
+
+/// For an address that stands in no file.
+pub(super) fn from_environment(environment: Environment<'_>) -> Result<Option<Credentials>> {
+    let username = variable(environment, USERNAME_VARIABLE)?;
+    let password = variable(environment, PASSWORD_VARIABLE)?.map(Secret::new);
+    if username.is_some() && password.is_none() {
+        return Err(Error::new(Kind::Usage, format!("{USERNAME_VARIABLE} is set, but no password"))
+            .remedy(format!("set {PASSWORD_VARIABLE} as well")));
+    }
+    Ok(password.map(|password| Credentials { username, password }))
+}
+
+/// An empty variable counts as unset.
+fn variable(environment: Environment<'_>, name: &str) -> Result<Option<String>> {
+    match environment(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) => value.into_string().map(Some).map_err(|_| not_utf8(name)),
     }
 }
 

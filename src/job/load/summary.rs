@@ -1,0 +1,80 @@
+//! What is said at the end of a load.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Load;
+use crate::error::Error;
+use crate::report::{
+    DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport,
+};
+use crate::topology::Target;
+
+impl Load<'_> {
+    /// How it went.
+    pub(super) fn report(&self, outcome: Outcome, error: Option<&Error>) -> LoadReport {
+        let declares = self
+            .job
+            .topology
+            .sets
+            .iter()
+            .any(|set| matches!(&set.target, Target::Server(members) if !members.replicas.is_empty()));
+        let unseen: u64 = self.boards.iter().map(|board| board.unseen_batches.load(Ordering::Relaxed)).sum();
+        let mut warnings = self.notices.warnings();
+        if unseen > 0 {
+            warnings.push(format!(
+                "{unseen} batches were applied whose replies were lost with a connection: errors that \
+                 single commands of them may have met are not counted here"
+            ));
+        }
+        LoadReport {
+            outcome,
+            reason: error.map(|error| error.message().to_owned()),
+            source: self.job.source.display().to_string(),
+            source_bytes: self.source.len(),
+            applied_bytes: match outcome {
+                Outcome::Complete | Outcome::AlreadyComplete => {
+                    self.end.map_or_else(|| self.source.len(), |end| self.source.bytes_before(end))
+                }
+                _ => self.counters.applied_bytes(),
+            },
+            resumed_from: self.resumed_from.map(|from| Place::of(&self.source, from)),
+            times: self.times,
+            shards: ShardReport::all(&self.counters, Duration::from_secs_f64(self.times.load_s)),
+            ignored_errors: self.ignored(),
+            left_out: self.survey.as_ref().map_or_else(Vec::new, |survey| LeftOut::all(survey, &self.source)),
+            dropped_tail: self.survey.as_ref().and_then(|survey| DroppedTail::of(survey, &self.source)),
+            replicas: match (declares, outcome) {
+                (false, _) => Replicas::NoneDeclared,
+                (true, Outcome::Complete) => Replicas::Confirmed,
+                (true, _) => Replicas::NotAsked,
+            },
+            checkpoint: Some(self.job.checkpoint.display().to_string()),
+            warnings,
+        }
+    }
+
+    fn ignored(&self) -> Vec<IgnoredError> {
+        let mut all: Vec<IgnoredError> = Vec::new();
+        for board in &self.boards {
+            let Ok(kinds) = board.ignored.lock() else { continue };
+            for (label, (count, first)) in kinds.iter() {
+                match all.iter_mut().find(|error| error.label == *label) {
+                    Some(error) => error.count += count,
+                    None => all.push(IgnoredError {
+                        label: (*label).to_owned(),
+                        count: *count,
+                        first: Occurrence {
+                            file: self.source.file(first.answered.at.segment).display().to_string(),
+                            offset_bytes: first.answered.at.offset,
+                            command: first.answered.command.clone(),
+                            key: first.answered.key.clone(),
+                            text: first.answered.text.clone(),
+                        },
+                    }),
+                }
+            }
+        }
+        all
+    }
+}
