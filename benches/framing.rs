@@ -9,7 +9,7 @@ use redcluster_load::partition::{walk, window_bytes};
 use redcluster_load::rdb::Product;
 use redcluster_load::resp::encode;
 use redcluster_load::route::Takes;
-use redcluster_load::route::{OwnLane, Routed, Routing, Rules};
+use redcluster_load::route::{Routed, Routing, Rules};
 use redcluster_load::source::Source;
 use redcluster_load::source::window::Windows;
 use redcluster_load::survey::Surveyed;
@@ -31,7 +31,7 @@ fn sets(value_bytes: usize) -> Vec<u8> {
 
 fn framing(criterion: &mut Criterion) {
     let rules = Rules {
-        routing: Routing::new(LANES, OwnLane),
+        routing: Routing::new(LANES),
         live: vec![Some(Takes::anything(Product::Redis)); LANES],
         marker_key: b"redcluster-load:marker".to_vec(),
         clock: Clock { now_ms: 0, offset_ms: OFFSET_FAR_MS },

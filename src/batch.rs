@@ -15,7 +15,7 @@ use crate::partition::{Action, LanePart, Op, split_unit};
 use crate::rdb::{self, Item};
 use crate::resp::encode;
 use crate::resp::frame::Arguments;
-use crate::route::{Form, Placement, Rules, Takes};
+use crate::route::{Form, Rules, Takes};
 use crate::source::Source;
 
 /// A transaction of the source with more commands than this in one lane is cut into several batches.
@@ -118,10 +118,10 @@ pub struct Written {
 /// A live server gets plain SETs merged, a file gets every step as a command of its own. Large
 /// arguments are handed to `out` as they lie in the map, so that a buffering writer passes them on
 /// uncopied.
-pub fn write_commands<P: Placement, W: Write>(
+pub fn write_commands<W: Write>(
     out: &mut W,
     source: &Source,
-    rules: &Rules<P>,
+    rules: &Rules,
     lane: usize,
     (part, batch): (&LanePart, &Batch),
     db: u32,
@@ -153,10 +153,10 @@ pub fn write_commands<P: Placement, W: Write>(
 }
 
 /// Writes single commands, keeping track of the database.
-struct Commands<'w, P, W> {
+struct Commands<'w, W> {
     out: &'w mut W,
     source: &'w Source,
-    rules: &'w Rules<P>,
+    rules: &'w Rules,
     lane: usize,
     part: &'w LanePart,
     db: u32,
@@ -164,7 +164,7 @@ struct Commands<'w, P, W> {
     text: Vec<u8>,
 }
 
-impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
+impl<'w, W: Write> Commands<'w, W> {
     fn select(&mut self, db: u32) -> io::Result<()> {
         let mut command = Vec::with_capacity(32);
         encode::select(&mut command, db);
@@ -205,7 +205,11 @@ impl<'w, P: Placement, W: Write> Commands<'w, P, W> {
         }
         let arguments: Vec<&[u8]> = Arguments::of(bytes).collect();
         match form {
-            Form::Part => write_arguments(self.out, &own_part(self.rules, self.lane, self.db, &arguments)),
+            Form::Part => {
+                let is_own =
+                    |key: &[u8]| self.rules.routing.lane(self.db, key, self.part.ordinal(op)) == self.lane;
+                write_arguments(self.out, &own_part(&arguments, is_own))
+            }
             Form::Absolute | Form::Rewritten => {
                 let offset_ms = if form == Form::Absolute { 0 } else { self.rules.clock.offset_ms };
                 match rewritten(&arguments, deadline::Clock { offset_ms, ..self.rules.clock }) {
@@ -260,16 +264,11 @@ fn write_arguments<W: Write, A: AsRef<[u8]>>(out: &mut W, arguments: &[A]) -> io
 }
 
 /// The part of a splittable command that belongs to a lane.
-fn own_part<'a, P: Placement>(
-    rules: &Rules<P>,
-    lane: usize,
-    db: u32,
-    arguments: &[&'a [u8]],
-) -> Vec<&'a [u8]> {
+fn own_part<'a>(arguments: &[&'a [u8]], is_own: impl Fn(&[u8]) -> bool) -> Vec<&'a [u8]> {
     let unit = split_unit(arguments);
     let mut own: Vec<&[u8]> = arguments.iter().take(1).copied().collect();
     for group in arguments.get(1..).unwrap_or_default().chunks(unit) {
-        if rules.routing.lane(db, group[0]) == lane {
+        if is_own(group[0]) {
             own.extend_from_slice(group);
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::*;
 use crate::partition::{partition, window_bytes};
-use crate::route::{OwnLane, Routing};
+use crate::route::Routing;
 use crate::survey::survey;
 
 struct Parts {
@@ -23,7 +23,7 @@ fn parts(shards: usize, commands: &[&str]) -> Parts {
     file.write_all(&bytes).expect("room");
     let source = Source::open(file.path()).expect("a readable source");
     let rules = Rules {
-        routing: Routing::new(shards, OwnLane),
+        routing: Routing::new(shards),
         live: vec![Some(Takes::anything(Product::Redis)); shards],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1000, offset_ms: deadline::OFFSET_FAR_MS },

@@ -216,6 +216,14 @@ pub struct LimitArgs {
     #[arg(default_value_t = Bytes(16 << 20))]
     pub in_flight_bytes: Bytes,
 
+    /// Memory for placing names that commands tie together across shards, 1MiB to 1TiB
+    ///
+    /// About 200 bytes for each name that RENAME, SUNIONSTORE and their like name. A source that needs more is
+    /// refused before anything is written. A source without such commands needs none.
+    #[arg(long, value_name = "BYTES", help_heading = LIMITS, env = "REDCLUSTER_LOAD_PLACEMENT_BYTES")]
+    #[arg(default_value_t = Bytes(1 << 30))]
+    pub placement_bytes: Bytes,
+
     /// How long a target may stay silent before its connection is given up
     ///
     /// From 1 to 86400000, a day.

@@ -18,6 +18,8 @@ const BATCH_COMMANDS_MAX: u64 = 100_000;
 const BATCH_BYTES_MIN: u64 = 1 << 10;
 const BATCH_BYTES_MAX: u64 = 512 << 20;
 const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
+const PLACEMENT_BYTES_MIN: u64 = 1 << 20;
+const PLACEMENT_BYTES_MAX: u64 = 1 << 40;
 const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
 const RETRY_FOR_S_MAX: u64 = 30 * 24 * 3600;
 const PROGRESS_INTERVAL_S_MAX: u64 = 3600;
@@ -85,6 +87,8 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Bytes sent to one shard and not yet answered; at least `batch_bytes_max`.
     pub in_flight_bytes_max: usize,
+    /// Memory for placing names that commands tie together, in bytes.
+    pub placement_bytes_max: u64,
     /// How long a target may stay silent.
     pub timeout_ms: u64,
     /// How long to try a target that is away; 0 tries once.
@@ -278,6 +282,13 @@ fn limits(args: &cli::LimitArgs) -> Result<Limits> {
             args.in_flight_bytes.0,
             BATCH_BYTES_MIN,
             IN_FLIGHT_BYTES_MAX,
+            size,
+        )?,
+        placement_bytes_max: within(
+            "--placement-bytes",
+            args.placement_bytes.0,
+            PLACEMENT_BYTES_MIN,
+            PLACEMENT_BYTES_MAX,
             size,
         )?,
         timeout_ms: within("--timeout-ms", args.timeout_ms, 1, WAIT_MS_MAX, ms)?,

@@ -15,6 +15,8 @@ pub enum LaneState {
     Reconnecting,
     /// All of it is applied.
     Loaded,
+    /// Getting what belongs to it from other shards.
+    Shipping,
     /// Putting deadlines right.
     Settling,
     /// Done.
@@ -24,11 +26,12 @@ pub enum LaneState {
 }
 
 impl LaneState {
-    const ALL: [LaneState; 7] = [
+    const ALL: [LaneState; 8] = [
         LaneState::Waiting,
         LaneState::Loading,
         LaneState::Reconnecting,
         LaneState::Loaded,
+        LaneState::Shipping,
         LaneState::Settling,
         LaneState::Done,
         LaneState::Stopped,
@@ -41,6 +44,7 @@ impl LaneState {
             LaneState::Loading => "loading",
             LaneState::Reconnecting => "reconnecting",
             LaneState::Loaded => "loaded",
+            LaneState::Shipping => "shipping",
             LaneState::Settling => "settling",
             LaneState::Done => "done",
             LaneState::Stopped => "stopped",
@@ -63,6 +67,10 @@ pub struct LaneCounters {
     pub reconnects: AtomicU64,
     /// Bytes of the source up to which the lane is applied, what it was resumed at included.
     pub position_bytes: AtomicU64,
+    /// Keys looked at for other shards that this one has got; and how many there are, 0 before it begins.
+    pub shipped_keys: AtomicU64,
+    /// See `shipped_keys`.
+    pub shipping_keys: AtomicU64,
     /// Keys looked at while settling.
     pub settled_keys: AtomicU64,
     /// Keys to look at while settling; 0 before it begins.

@@ -18,6 +18,7 @@ pub mod job;
 pub mod marker;
 pub mod merge;
 pub mod partition;
+pub mod placement;
 pub mod progress;
 pub mod rdb;
 pub mod report;

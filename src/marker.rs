@@ -19,7 +19,12 @@ pub enum Phase {
     Prepared,
     /// Batches are being applied.
     Loading,
-    /// All of the lane is applied; deadlines are being put right.
+    /// All of the lane is applied; what belongs to it is being brought from other lanes. Lanes that have nothing to
+    /// exchange leave this phase and the next one out.
+    Shipping,
+    /// All of it is there. No lane goes on before every lane is here, and sure of it.
+    Shipped,
+    /// What belongs to other lanes is being removed, and deadlines are being put right.
     Settling,
     /// Deadlines are right; only the marker remains to be removed.
     Settled,
@@ -33,9 +38,11 @@ impl Phase {
         match self {
             Phase::Prepared => 0,
             Phase::Loading => 1,
-            Phase::Settling => 2,
-            Phase::Settled => 3,
-            Phase::Diverged(_) => 4,
+            Phase::Shipping => 2,
+            Phase::Shipped => 3,
+            Phase::Settling => 4,
+            Phase::Settled => 5,
+            Phase::Diverged(_) => 6,
         }
     }
 }
@@ -91,6 +98,11 @@ impl Marker {
         Marker { phase, ..self.clone() }
     }
 
+    /// Whether its lane is in this phase or a later one.
+    pub fn has_reached(&self, phase: &Phase) -> bool {
+        self.phase.rank() >= phase.rank()
+    }
+
     /// This marker after `batch` batches of the window that starts at `window`.
     pub fn advanced(&self, window: Position, batch: u64) -> Marker {
         Marker { phase: Phase::Loading, window, batch, ..self.clone() }
@@ -102,6 +114,8 @@ impl fmt::Display for Marker {
         let phase = match &self.phase {
             Phase::Prepared => "prepared".to_owned(),
             Phase::Loading => "loading".to_owned(),
+            Phase::Shipping => "shipping".to_owned(),
+            Phase::Shipped => "shipped".to_owned(),
             Phase::Settling => "settling".to_owned(),
             Phase::Settled => "settled".to_owned(),
             Phase::Diverged(at) => format!("diverged@{}", At(*at)),
@@ -165,6 +179,8 @@ fn parse<'t>(field: &dyn Fn(&str) -> Option<&'t str>) -> Option<Marker> {
     let phase = match field("phase")? {
         "prepared" => Phase::Prepared,
         "loading" => Phase::Loading,
+        "shipping" => Phase::Shipping,
+        "shipped" => Phase::Shipped,
         "settling" => Phase::Settling,
         "settled" => Phase::Settled,
         other => Phase::Diverged(position(other.strip_prefix("diverged@")?)?),
@@ -246,7 +262,8 @@ pub(crate) mod tests {
     #[test]
     fn every_phase_survives_the_text() {
         let at = Position { segment: 3, offset: 9 };
-        for phase in [Phase::Prepared, Phase::Loading, Phase::Settling, Phase::Settled, Phase::Diverged(at)] {
+        let loading = [Phase::Prepared, Phase::Loading, Phase::Shipping, Phase::Shipped];
+        for phase in loading.into_iter().chain([Phase::Settling, Phase::Settled, Phase::Diverged(at)]) {
             let marker = example().in_phase(phase);
             assert_eq!(marker.to_string().parse(), Ok(marker));
         }

@@ -9,12 +9,15 @@ pub use sketch::Sketch;
 pub use tally::{LaneTally, Refused, Tally};
 pub use values::{Biggest, KindTally};
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::partition::{self, Step, walk};
 use crate::rdb::Item;
-use crate::route::{Command, Placement, Reach, Routed, Rules, Touches};
+use crate::route::homes::Filter;
+use crate::route::{Command, Reach, Routed, Rules, Touches};
 use crate::source::window::{Content, Tail, Window, Windows};
 use crate::source::{Position, Source};
 
@@ -34,6 +37,8 @@ pub struct Survey {
     pub windows: Vec<Surveyed>,
     /// Counts over all of them.
     pub tally: Tally,
+    /// The keys of commands that tie names together.
+    pub ties: Arc<Filter>,
 }
 
 /// A window with what the survey found out about it.
@@ -50,9 +55,9 @@ pub struct Surveyed {
 /// Surveys `source` up to `end`, in windows of `window_bytes`.
 ///
 /// `advance` is told the bytes that are done, for progress, and says whether to go on.
-pub fn survey<P: Placement>(
+pub fn survey(
     source: &Source,
-    rules: &Rules<P>,
+    rules: &Rules,
     window_bytes: u64,
     end: Position,
     advance: &(dyn Fn(u64) -> Result<()> + Sync),
@@ -69,24 +74,29 @@ pub fn survey<P: Placement>(
     }
 }
 
-fn survey_to<P: Placement>(
+fn survey_to(
     source: &Source,
-    rules: &Rules<P>,
+    rules: &Rules,
     window_bytes: u64,
     end: Position,
     advance: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Survey> {
-    let lanes = rules.routing.lanes();
+    let lanes = rules.lanes();
     let group = WINDOWS_PER_THREAD * rayon::current_num_threads();
     let mut windows = Windows::new(source, window_bytes, end);
     let mut found: Vec<Surveyed> = Vec::new();
     let mut hasher = crc32fast::Hasher::new();
     let mut tally = Tally::new(lanes);
+    let ties = Filter::default();
     let mut next = take(&mut windows, group)?;
     while !next.is_empty() {
         // One thread steps over the frames of the next windows while the others look into these.
         let (tallies, after) = rayon::join(
-            || next.par_iter().map(|window| tally::tally(source, window, rules)).collect::<Result<Vec<_>>>(),
+            || {
+                next.par_iter()
+                    .map(|window| look_at(source, window, rules, &ties))
+                    .collect::<Result<Vec<_>>>()
+            },
             || take(&mut windows, group),
         );
         for (window, (window_tally, window_hasher)) in next.iter().zip(tallies?) {
@@ -102,14 +112,55 @@ fn survey_to<P: Placement>(
         next = after?;
     }
     let end = windows.tail().map_or(windows.at(), |tail| tail.at);
-    Ok(Survey { end, tail: windows.tail(), sum: hasher.finalize(), windows: found, tally })
+    Ok(Survey {
+        end,
+        tail: windows.tail(),
+        sum: hasher.finalize(),
+        windows: found,
+        tally,
+        ties: Arc::new(ties),
+    })
+}
+
+/// Counts a window; also gives the hasher that has seen its bytes.
+fn look_at(
+    source: &Source,
+    window: &Window,
+    rules: &Rules,
+    ties: &Filter,
+) -> Result<(Tally, crc32fast::Hasher)> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(window.bytes(source));
+    // Numbers of commands do not matter yet.
+    let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
+    Ok((tally::tally(source, &surveyed, rules, ties)?, hasher))
+}
+
+/// Counts again, once names are placed: what each lane gets.
+pub fn count_again(
+    source: &Source,
+    rules: &Rules,
+    survey: &Survey,
+    go_on: &(dyn Fn() -> Result<()> + Sync),
+) -> Result<Tally> {
+    let unused = Filter::default();
+    let look = |surveyed: &Surveyed| {
+        go_on()?;
+        tally::tally(source, surveyed, rules, &unused)
+    };
+    let mut total = Tally::new(rules.lanes());
+    for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {
+        let tallies = group.par_iter().map(look).collect::<Result<Vec<_>>>()?;
+        tallies.iter().for_each(|tally| total.add(tally));
+    }
+    Ok(total)
 }
 
 /// Finds out which commands are the last on their keys: a pass of its own over a surveyed source, for
 /// sources with deadlines. `go_on` says whether to, window by window.
-pub fn touches<P: Placement>(
+pub fn touches(
     source: &Source,
-    rules: &Rules<P>,
+    rules: &Rules,
     survey: &Survey,
     go_on: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<Touches> {
@@ -135,7 +186,7 @@ pub fn touches<P: Placement>(
                 // Libraries and scripts are no keys.
                 Routed::Every(_) if ["FUNCTION", "SCRIPT"].contains(&name_of(step)) => {}
                 Routed::Lane(_, _, Reach::All) | Routed::Every(_) => touches.any(ordinal),
-                Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
+                Routed::State(_) | Routed::Nowhere | Routed::Tied | Routed::Refused(_) => {}
             }
         })
     };

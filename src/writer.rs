@@ -13,7 +13,7 @@ use crate::feed::Feed;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::sink::exchange::Flush;
 use crate::sink::wire::pause;
-use crate::sink::{Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop};
+use crate::sink::{Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop, ship};
 use crate::source::{Position, Source};
 
 /// The pause after a first failure, doubled with each further one up to [`PAUSE_MAX`].
@@ -58,6 +58,15 @@ impl LaneBoard {
     }
 }
 
+/// What a lane exchanges with others once it is applied.
+#[derive(Debug, Default)]
+pub struct Exchange<'s> {
+    /// Whether keys of other lanes' are brought to it.
+    pub brings: bool,
+    /// The keys that it has held for other lanes, by database.
+    pub removes: Vec<(u32, Vec<&'s [u8]>)>,
+}
+
 /// See the module.
 pub struct LaneWriter<'s> {
     /// Number of the lane.
@@ -96,37 +105,106 @@ enum Session {
 impl LaneWriter<'_> {
     /// Applies the whole lane, from wherever the target's marker stands; returns the last marker.
     pub fn load(&mut self) -> Result<Marker> {
-        self.patiently(|writer| match writer.session()? {
-            Session::Complete(marker) => Ok(marker),
-            Session::Stopped => Err(Fault::Fatal(interrupted())),
-        })
-        .inspect(|_| self.counters.set_state(LaneState::Loaded))
+        self.patiently(Self::applied).inspect(|_| self.counters.set_state(LaneState::Loaded))
     }
 
-    /// Brings a lane that is applied to the phase [`Phase::Settled`].
+    /// Brings a lane to [`Phase::Shipping`], or finds it there or further on. What is not applied yet is applied: the
+    /// target may have changed to a replica that lags behind.
+    pub fn open_for_shipping(&mut self) -> Result<()> {
+        self.patiently(|writer| {
+            let marker = writer.applied()?;
+            if !marker.has_reached(&Phase::Shipping) {
+                writer.advance(&marker, Phase::Shipping)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes in what belongs to this lane, one try: `bring` writes it to the sink. False if that has to be tried again,
+    /// after [`LaneWriter::open_for_shipping`] of all lanes.
+    pub fn receive(
+        &mut self,
+        bring: &dyn Fn(&mut dyn Sink, &Marker, &dyn Fn(u64)) -> Result<(), Fault>,
+    ) -> Result<bool> {
+        let Some(marker) = self.board.marker().filter(|marker| marker.phase == Phase::Shipping) else {
+            return Ok(true);
+        };
+        self.counters.set_state(LaneState::Shipping);
+        let counters = self.counters;
+        counters.shipped_keys.store(0, Ordering::Relaxed);
+        let progress = |keys| {
+            counters.shipped_keys.fetch_add(keys, Ordering::Relaxed);
+        };
+        let brought = bring(self.sink.as_mut(), &marker, &progress);
+        self.tried(brought)
+    }
+
+    /// Writes down that all that belongs to this lane is there, and makes sure of it; one try, as for
+    /// [`LaneWriter::receive`]. Has to follow it without anything else in between, so that both speak to one server.
+    pub fn confirm(&mut self) -> Result<bool> {
+        let Some(marker) = self.board.marker() else { return Ok(false) };
+        let confirmed = match marker.phase {
+            Phase::Shipping => self.advance(&marker, Phase::Shipped),
+            _ => Ok(marker),
+        };
+        let secured = confirmed.and_then(|marker| self.sink.secure(&marker));
+        self.tried(secured)
+    }
+
+    /// Tells whether a single try went well; a fault that trying again may cure is none.
+    fn tried(&mut self, result: Result<(), Fault>) -> Result<bool> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(Fault::Fatal(error)) => Err(self.stopped(error)),
+            Err(Fault::Diverged(divergence)) => Err(self.diverged(&divergence)),
+            Err(Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text)) => {
+                tracing::info!(lane = self.lane, "{text}");
+                self.counters.set_note(text);
+                self.counters.set_state(LaneState::Reconnecting);
+                self.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                if self.stop.requested() { Err(self.stopped(interrupted())) } else { Ok(false) }
+            }
+        }
+    }
+
+    /// Brings a lane that is applied to the phase [`Phase::Settled`]: removes what belongs to other lanes, and puts
+    /// deadlines right.
     ///
     /// The target may have changed to a replica that lags behind; then the rest is applied first.
-    pub fn settle(&mut self, shifted: &Shifted<'_>) -> Result<()> {
+    pub fn settle(&mut self, shifted: &Shifted<'_>, exchange: &Exchange<'_>) -> Result<()> {
         self.patiently(|writer| {
-            let mut marker = match writer.session()? {
-                Session::Complete(marker) => marker,
-                Session::Stopped => return Err(Fault::Fatal(interrupted())),
-            };
+            let mut marker = writer.applied()?;
+            if exchange.brings && !marker.has_reached(&Phase::Shipped) {
+                // What was brought here may have been removed where it came from.
+                return Err(Fault::Fatal(fell_back(&writer.sink.name())));
+            }
             writer.counters.set_state(LaneState::Settling);
-            if marker.phase.rank() < Phase::Settling.rank() {
+            if !marker.has_reached(&Phase::Settling) {
                 marker = writer.advance(&marker, Phase::Settling)?;
             }
             if marker.phase == Phase::Settling {
                 let counters = writer.counters;
+                for (db, keys) in &exchange.removes {
+                    ship::remove(writer.sink.as_mut(), &marker, (*db, keys))?;
+                }
                 writer.sink.settle(&marker, shifted, &|done, of| {
                     counters.settling_keys.store(of, Ordering::Relaxed);
                     counters.settled_keys.store(done, Ordering::Relaxed);
                 })?;
+                writer.sink.secure(&marker)?;
                 writer.advance(&marker, Phase::Settled)?;
             }
             Ok(())
         })
         .inspect(|()| self.counters.set_state(LaneState::Done))
+    }
+
+    /// Applies what is not applied yet.
+    fn applied(&mut self) -> Result<Marker, Fault> {
+        match self.session()? {
+            Session::Complete(marker) => Ok(marker),
+            Session::Stopped => Err(Fault::Fatal(interrupted())),
+        }
     }
 
     /// Takes the marker away, if the target still is as it was settled.
@@ -193,7 +271,7 @@ impl LaneWriter<'_> {
         };
         self.counters.set_note("");
         self.counters.set_state(LaneState::Loading);
-        if found.phase.rank() >= Phase::Settling.rank() {
+        if found.has_reached(&Phase::Shipping) {
             return Ok(Session::Complete(found));
         }
         self.feed.rewind(found.window)?;
@@ -352,9 +430,10 @@ pub fn interrupted() -> Error {
         .remedy("run the same command again; it resumes")
 }
 
-fn fell_back(name: &str) -> Error {
-    Error::new(Kind::Stopped, "a target has fallen behind since it was settled").place("target", name).remedy(
-        "bring back the server that was settled and run the same command again; or start over with --restart",
+/// The error for a target that has lost what cannot be brought again.
+pub fn fell_back(name: &str) -> Error {
+    Error::new(Kind::Stopped, "a target has fallen behind since it was complete").place("target", name).remedy(
+        "bring back the server that was complete and run the same command again; or start over with --restart",
     )
 }
 

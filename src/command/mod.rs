@@ -2,6 +2,7 @@
 
 pub mod deadline;
 pub mod keys;
+pub mod names;
 pub mod table;
 pub mod trim;
 

@@ -28,6 +28,7 @@ fn a_plain_load_gets_the_defaults() {
             batch_commands_max: 1000,
             batch_bytes_max: 1 << 20,
             in_flight_bytes_max: 16 << 20,
+            placement_bytes_max: 1 << 30,
             timeout_ms: 30_000,
             retry_for_ms: 300_000,
             replica_wait_ms: 60_000,

@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use rayon::ThreadPool;
 
+use super::placing::placing;
 use super::{Ended, now_ms, refusal, shown, targets};
 use crate::command::deadline::{Clock, OFFSET_FAR_MS};
 use crate::config::Job;
 use crate::error::Result;
 use crate::partition::window_bytes;
 use crate::report::SurveyReport;
-use crate::route::{OwnLane, Routing, Rules};
+use crate::route::{Routing, Rules};
 use crate::sink::Stop;
 use crate::source::Source;
-use crate::survey::survey;
+use crate::survey::{Tally, count_again, survey};
 use crate::writer::interrupted;
 
 /// Surveys the source; connects to the targets only to look at them, and only if asked to.
@@ -22,18 +23,26 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     let source = Source::open(&job.source)?;
     let lanes = job.topology.sets.len();
     let found = if check_topology { Some(targets::inspect(job)?) } else { None };
-    let rules = Rules {
-        routing: Routing::new(lanes, OwnLane),
+    let mut rules = Rules {
+        routing: Routing::new(lanes),
         live: targets::live(job, &source, found.as_deref()),
         marker_key: job.marker_key.clone(),
         clock: Clock { now_ms: now_ms(), offset_ms: OFFSET_FAR_MS },
         touches: None,
     };
     let advance = |_| if stop.requested() { Err(interrupted()) } else { Ok(()) };
-    let survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;
+    let mut survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;
+    let go_on = || advance(0);
+    let placing = pool.install(|| placing(job, &source, &mut rules, &survey, &go_on))?;
+    if survey.tally.tied > 0 {
+        let again = pool.install(|| count_again(&source, &rules, &survey, &go_on))?;
+        let tied = survey.tally.tied;
+        survey.tally = Tally { tied, ..again };
+    }
     let report = SurveyReport {
         source: &source,
         survey: &survey,
+        placing: &placing,
         targets: &targets::names(job),
         skip_unsupported: job.skip_unsupported,
         took: begun.elapsed(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 
+use super::placing;
 use super::run::Run;
 use super::start::{self, Start};
 use super::targets::{self, Found};
@@ -19,11 +20,12 @@ use crate::error::{Error, Kind, Result};
 use crate::feed::Plan;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::partition::window_bytes;
+use crate::placement::Placing;
 use crate::progress::{Notices, Progress};
 use crate::report::{
     DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport, Times,
 };
-use crate::route::{OwnLane, Routing, Rules};
+use crate::route::{Routing, Rules};
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
 use crate::survey::{Survey, Surveyed, survey, touches};
@@ -46,6 +48,7 @@ struct Load<'j> {
     times: Times,
     resumed_from: Option<Position>,
     survey: Option<Survey>,
+    placing: Placing,
     /// Where the load ends.
     end: Option<Position>,
 }
@@ -69,6 +72,7 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool) -> Ended {
         times: Times::default(),
         resumed_from: None,
         survey: None,
+        placing: Placing::default(),
         end: None,
     };
     let interval = Duration::from_millis(job.limits.progress_interval_ms);
@@ -110,11 +114,15 @@ impl Load<'_> {
         let mut rules = self.rules(known.as_ref(), &found);
         let survey = self.look(&rules, known.as_ref())?;
         targets::require(job, &found, &survey)?;
+        let begun = Instant::now();
+        let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+        self.placing =
+            self.pool.install(|| placing::placing(job, &self.source, &mut rules, &survey, &go_on))?;
+        self.times.survey_s += begun.elapsed().as_secs_f64();
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, &rules));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
         if load.shift_ms > 0 {
             let begun = Instant::now();
-            let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
             let touched = self.pool.install(|| touches(&self.source, &rules, &survey, &go_on))?;
             rules.touches = Some(Arc::new(touched));
             self.times.survey_s += begun.elapsed().as_secs_f64();
@@ -128,7 +136,7 @@ impl Load<'_> {
     fn rules(&self, known: Option<&LoadId>, found: &[Found]) -> Rules {
         let shift_ms = known.map_or(0, |load| load.shift_ms);
         Rules {
-            routing: Routing::new(self.job.topology.sets.len(), OwnLane),
+            routing: Routing::new(self.job.topology.sets.len()),
             live: targets::live(self.job, &self.source, Some(found)),
             marker_key: self.job.marker_key.clone(),
             clock: Clock {
@@ -143,7 +151,7 @@ impl Load<'_> {
     fn look(&mut self, rules: &Rules, known: Option<&LoadId>) -> Result<Survey> {
         let begun = Instant::now();
         let end = known.map_or_else(|| self.source.end(), |load| load.end);
-        let size = known.map_or_else(|| window_bytes(rules.routing.lanes()), |load| load.window_bytes);
+        let size = known.map_or_else(|| window_bytes(rules.lanes()), |load| load.window_bytes);
         self.end = Some(end);
         if end > self.source.end() || end.offset > self.source.bytes(end.segment).len() as u64 {
             return Err(changed_source(&self.source, "shorter"));
@@ -233,6 +241,7 @@ impl Load<'_> {
         let run = Run {
             job: self.job,
             plan,
+            foreign: &self.placing.foreign,
             load,
             identity,
             stop: self.stop,
@@ -251,7 +260,7 @@ impl Load<'_> {
     /// For each lane the number of the window that it goes on with.
     fn starts(&self, plan: &Plan<'_>) -> Result<Vec<usize>> {
         let start = |board: &LaneBoard| match board.marker() {
-            Some(marker) if marker.phase.rank() < Phase::Settling.rank() => plan.number_of(marker.window),
+            Some(marker) if !marker.has_reached(&Phase::Shipping) => plan.number_of(marker.window),
             _ => Ok(plan.windows.len()),
         };
         self.boards.iter().map(start).collect()

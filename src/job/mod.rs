@@ -3,9 +3,11 @@
 mod abandon;
 mod dry_run;
 mod load;
+mod placing;
 mod refusal;
 mod run;
 mod shifted;
+mod ship;
 mod start;
 mod targets;
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::shifted;
+use super::{shifted, ship};
 use crate::checkpoint::{Checkpoint, Lane, Status};
 use crate::config::Job;
 use crate::counters::{Counters, LaneState};
 use crate::error::{Error, Kind, Result};
 use crate::feed::{Feed, Numbered, Plan};
 use crate::marker::{LoadId, Phase};
+use crate::placement::Foreign;
 use crate::sink::{Sink, Stop};
 use crate::writer::{Identity, LaneBoard, LaneWriter};
 
@@ -31,6 +32,8 @@ pub struct Run<'s> {
     pub job: &'s Job,
     /// What the lanes read.
     pub plan: Plan<'s>,
+    /// What lanes hold for others when all are applied.
+    pub foreign: &'s [Foreign],
     /// Which load it is.
     pub load: LoadId,
     /// Who writes the markers.
@@ -91,8 +94,19 @@ impl<'s> Run<'s> {
 
     /// Settles all lanes, in parallel.
     pub fn settle(&self, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-        let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0))?;
-        on_all(writers, |writer| writer.settle(&shifted[writer.lane]))
+        if !self.foreign.is_empty() {
+            ship::ship(self, writers)?;
+        }
+        let exchanges = ship::exchanges(self);
+        let wander = !self.foreign.is_empty();
+        let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0, wander))?;
+        on_all(writers, |writer| writer.settle(&shifted[writer.lane], &exchanges[writer.lane]))
+    }
+
+    /// Why lanes wait, in words.
+    pub fn notes(&self) -> String {
+        let notes = self.counters.lanes.iter().map(|lane| lane.note()).filter(|note| !note.is_empty());
+        notes.collect::<Vec<_>>().join("; ")
     }
 
     /// Takes all markers away.
@@ -206,7 +220,7 @@ impl<'s> Run<'s> {
 }
 
 /// Takes a step with all lanes at once.
-fn on_all<'s>(
+pub(super) fn on_all<'s>(
     writers: &mut [LaneWriter<'s>],
     step: impl Fn(&mut LaneWriter<'s>) -> Result<()> + Sync,
 ) -> Result<()> {

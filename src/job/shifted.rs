@@ -24,12 +24,16 @@ const CARRIERS: [&str; 5] = ["RENAME", "RENAMENX", "COPY", "MOVE", "SWAPDB"];
 
 type Key<'s> = (usize, u32, Cow<'s, [u8]>);
 
-/// For each lane where deadlines may be shifted; nowhere unless the load `shifts` them.
-pub fn find<'s>(plan: &Plan<'s>, shifts: bool) -> Result<Vec<Shifted<'s>>> {
-    let lanes = plan.rules.routing.lanes();
+/// For each lane where deadlines may be shifted; nowhere unless the load `shifts` them. Deadlines `wander` if keys are
+/// brought from lane to lane.
+pub fn find<'s>(plan: &Plan<'s>, shifts: bool, wander: bool) -> Result<Vec<Shifted<'s>>> {
+    let lanes = plan.rules.lanes();
     let mut found = vec![Vec::new(); lanes];
     if !shifts {
         return Ok(found.into_iter().map(Shifted::Keys).collect());
+    }
+    if wander {
+        return Ok(vec![Shifted::Anywhere; lanes]);
     }
     let mut keys: Vec<Key<'s>> = Vec::new();
     // In groups, so that the bound is seen before memory is used.
@@ -75,7 +79,7 @@ fn in_window<'s>(plan: &Plan<'s>, surveyed: &Surveyed) -> Result<Option<Vec<Key<
                 }
             }
             Routed::Lane(..) | Routed::Every(_) => wander |= CARRIERS.contains(&spec.name),
-            Routed::Parts | Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
+            Routed::Parts | Routed::State(_) | Routed::Nowhere | Routed::Tied | Routed::Refused(_) => {}
         }
     })?;
     Ok((!wander).then_some(found))

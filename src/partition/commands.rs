@@ -4,7 +4,7 @@ use super::changed;
 use crate::command::{Spec, lookup};
 use crate::error::Result;
 use crate::resp::frame::{self, Record};
-use crate::route::{Command, Placement, Routed, Rules, State};
+use crate::route::{Command, Routed, Rules, State};
 use crate::source::{Position, Source};
 use crate::survey::Surveyed;
 
@@ -28,10 +28,26 @@ pub struct Step<'a> {
 /// The survey has seen the window's framing; that it does not hold any more means that the source was
 /// changed, which is an error.
 #[inline]
-pub fn walk<'s, P: Placement>(
+pub fn walk<'s>(
     source: &'s Source,
     surveyed: &Surveyed,
-    rules: &Rules<P>,
+    rules: &Rules,
+    visit: impl FnMut(&Step<'s>),
+) -> Result<()> {
+    scan(
+        source,
+        surveyed,
+        |spec, command, in_transaction| rules.route_by(spec, command, in_transaction),
+        visit,
+    )
+}
+
+/// The same with another way to route; it has to tell what changes the reader's state.
+#[inline]
+pub fn scan<'s>(
+    source: &'s Source,
+    surveyed: &Surveyed,
+    route: impl Fn(Option<&'static Spec>, &Command<'s>, bool) -> Routed,
     mut visit: impl FnMut(&Step<'s>),
 ) -> Result<()> {
     let window = &surveyed.window;
@@ -49,7 +65,7 @@ pub fn walk<'s, P: Placement>(
                 let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
                 let mut step = Step { command, start, spec: None, routed: Routed::Nowhere, transaction };
                 step.spec = lookup(step.command.name());
-                step.routed = rules.route_by(step.spec, &step.command, transaction != 0);
+                step.routed = route(step.spec, &step.command, transaction != 0);
                 visit(&step);
                 if let Routed::State(state) = step.routed {
                     match state {
@@ -75,11 +91,11 @@ pub fn walk<'s, P: Placement>(
 }
 
 /// The lanes that a splittable command has keys on, in order, each once.
-pub fn lanes_of<P: Placement>(command: &Command<'_>, rules: &Rules<P>) -> impl Iterator<Item = usize> {
-    let mut named = vec![false; rules.routing.lanes()];
+pub fn lanes_of(command: &Command<'_>, rules: &Rules) -> impl Iterator<Item = usize> {
+    let mut named = vec![false; rules.lanes()];
     let arguments = command.arguments();
     for key in split_keys(&arguments) {
-        named[rules.routing.lane(command.db, arguments[key])] = true;
+        named[rules.routing.lane(command.db, arguments[key], command.ordinal)] = true;
     }
     named.into_iter().enumerate().filter_map(|(lane, named)| named.then_some(lane))
 }

@@ -3,12 +3,12 @@
 mod commands;
 pub mod values;
 
-pub use commands::{Step, lanes_of, split_keys, split_unit, walk};
+pub use commands::{Step, lanes_of, scan, split_keys, split_unit, walk};
 
 use crate::error::{Kind, Result, shown};
 use crate::rdb::Entry;
 use crate::resp::frame::{self, Arguments};
-use crate::route::{Form, Placement, Reach, Routed, Rules};
+use crate::route::{Form, Reach, Routed, Rules};
 use crate::source::map::Stamp;
 use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
@@ -64,6 +64,8 @@ pub struct LanePart {
     pub stamp: Option<Stamp>,
     /// What the lane does, in order.
     pub ops: Vec<Op>,
+    /// For each split command where it starts in the window, and its number among the commands of the source.
+    pub ordinals: Vec<(u32, u64)>,
 }
 
 impl LanePart {
@@ -93,6 +95,12 @@ impl LanePart {
         (word(), word())
     }
 
+    /// The number of a split command of this part among the commands of the source.
+    pub fn ordinal(&self, op: &Op) -> u64 {
+        let found = self.ordinals.binary_search_by_key(&op.start, |(start, _)| *start);
+        found.ok().and_then(|at| self.ordinals.get(at)).map_or(0, |(_, ordinal)| *ordinal)
+    }
+
     /// Refuses to commit what was read from the window if the window was changed since.
     pub fn check(&self, source: &Source) -> Result<()> {
         let unchanged = self.stamp.is_some() && self.stamp == source.stamp(self.window.start.segment);
@@ -109,20 +117,16 @@ impl LanePart {
 }
 
 /// Splits a window; element i is lane i's part.
-pub fn partition<P: Placement>(
-    source: &Source,
-    surveyed: &Surveyed,
-    rules: &Rules<P>,
-) -> Result<Vec<LanePart>> {
+pub fn partition(source: &Source, surveyed: &Surveyed, rules: &Rules) -> Result<Vec<LanePart>> {
     let Surveyed { window, sum, .. } = surveyed;
     source.check(window.start.segment)?;
     let stamp = source.stamp(window.start.segment);
     if crc32fast::hash(window.bytes(source)) != *sum {
         return Err(changed(source, window.start));
     }
-    let lanes = rules.routing.lanes();
-    let part = LanePart { window: *window, sum: *sum, stamp, ops: Vec::new() };
-    let mut split = Split { parts: vec![part; lanes], selected: vec![window.db; lanes] };
+    let lanes = rules.lanes();
+    let part = LanePart { window: *window, sum: *sum, stamp, ops: Vec::new(), ordinals: Vec::new() };
+    let mut split = Split { parts: vec![part; lanes], selected: vec![window.db; lanes], torn: None };
     match window.content {
         Content::Commands => walk(source, surveyed, rules, |step| split.command(step, rules))?,
         Content::Rdb(_) => values::walk(source, surveyed, rules, |step| {
@@ -130,7 +134,12 @@ pub fn partition<P: Placement>(
             Ok(())
         })?,
     }
-    Ok(split.parts)
+    match split.torn {
+        None => Ok(split.parts),
+        Some(start) => {
+            Err(torn(source, Position { offset: window.start.offset + start as u64, ..window.start }))
+        }
+    }
 }
 
 /// Parts under construction.
@@ -138,10 +147,12 @@ struct Split {
     parts: Vec<LanePart>,
     /// Each lane selects a database only when it has something to do there.
     selected: Vec<u32>,
+    /// Where a command starts whose names are on several lanes all the same.
+    torn: Option<usize>,
 }
 
 impl Split {
-    fn command<P: Placement>(&mut self, step: &Step<'_>, rules: &Rules<P>) {
+    fn command(&mut self, step: &Step<'_>, rules: &Rules) {
         let lanes = self.parts.len();
         let op = |action, reach| Op {
             start: step.start as u32,
@@ -159,9 +170,12 @@ impl Split {
                 (0..lanes).for_each(|lane| self.push(lane, db, op(action, Reach::All)));
             }
             Routed::Parts => {
-                lanes_of(&step.command, rules)
-                    .for_each(|lane| self.push(lane, db, op(Action::Send(Form::Part), Reach::Arguments)));
+                for lane in lanes_of(&step.command, rules) {
+                    self.push(lane, db, op(Action::Send(Form::Part), Reach::Arguments));
+                    self.parts[lane].ordinals.push((step.start as u32, step.command.ordinal));
+                }
             }
+            Routed::Tied => self.torn = self.torn.or(Some(step.start)),
             // What is refused stops the survey, unless the user asked to leave it out.
             Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
         }
@@ -181,7 +195,7 @@ impl Split {
                 let lanes = self.parts.len();
                 (0..lanes).for_each(|lane| self.push(lane, step.db, op(Action::Library, Reach::All)));
             }
-            Routed::Parts | Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
+            Routed::Parts | Routed::State(_) | Routed::Nowhere | Routed::Tied | Routed::Refused(_) => {}
         }
     }
 
@@ -194,6 +208,13 @@ impl Split {
         }
         ops.push(op);
     }
+}
+
+/// The placement joins what a command names, so this is a fault of this program, and must not pass for a load.
+fn torn(source: &Source, at: Position) -> crate::error::Error {
+    source
+        .error(Kind::Stopped, "the names of a command have been given homes on several shards", at)
+        .remedy("please report this; BGREWRITEAOF on the source leaves no such commands")
 }
 
 fn changed(source: &Source, at: Position) -> crate::error::Error {

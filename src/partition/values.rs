@@ -2,7 +2,7 @@
 
 use crate::error::{Result, shown};
 use crate::rdb::{Entry, Item};
-use crate::route::{Form, Placement, Refusal, Routed, Rules};
+use crate::route::{Form, Refusal, Routed, Rules};
 use crate::source::Source;
 use crate::source::window::unreadable;
 use crate::survey::Surveyed;
@@ -25,10 +25,10 @@ pub struct Step<'e, 's> {
 }
 
 /// Routes the entries of a window in order; those that mean nothing to a lane are passed over.
-pub fn walk<'s, P: Placement>(
+pub fn walk<'s>(
     source: &'s Source,
     surveyed: &Surveyed,
-    rules: &Rules<P>,
+    rules: &Rules,
     mut visit: impl FnMut(Step<'_, 's>) -> Result<()>,
 ) -> Result<()> {
     let window = &surveyed.window;

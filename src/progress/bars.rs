@@ -90,7 +90,7 @@ fn whole(now: &Snapshot, phase: Phase, rates: &Rates) -> String {
     let mut parts = vec![amount(now, phase)];
     if rates.done_per_s > 0.0 {
         parts.push(match phase {
-            Phase::Settling => format!("{} keys/s", human::short(rates.done_per_s)),
+            Phase::Shipping | Phase::Settling => format!("{} keys/s", human::short(rates.done_per_s)),
             _ => human::bytes_per_s(rates.done_per_s),
         });
     }
@@ -159,10 +159,8 @@ fn line(lane: &Lane, rate: LaneRate, width: usize, color: bool) -> String {
     let state = painted(&format!("{:STATE_WIDTH$}", lane.state.word()), mood(lane.state), color);
     let mut parts = match lane.state {
         LaneState::Loading => vec![speed(rate, lane.in_flight_bytes, 1)],
-        LaneState::Settling if lane.settling_keys > 0 => {
-            let percent = human::percent(lane.settled_keys, lane.settling_keys);
-            vec![format!("{percent}% of {} keys", human::short(lane.settling_keys as f64))]
-        }
+        LaneState::Shipping if lane.shipping_keys > 0 => vec![keys(lane.shipped_keys, lane.shipping_keys)],
+        LaneState::Settling if lane.settling_keys > 0 => vec![keys(lane.settled_keys, lane.settling_keys)],
         LaneState::Loaded | LaneState::Done => vec![human::counted(lane.commands, "command")],
         _ => Vec::new(),
     };
@@ -176,12 +174,20 @@ fn line(lane: &Lane, rate: LaneRate, width: usize, color: bool) -> String {
     format!("{target:width$}  {state}  {}", parts.join(", ")).trim_end().to_owned()
 }
 
+fn keys(done: u64, total: u64) -> String {
+    format!("{}% of {} keys", human::percent(done, total), human::short(total as f64))
+}
+
 fn mood(state: LaneState) -> Mood {
     match state {
         LaneState::Done => Mood::Good,
         LaneState::Reconnecting => Mood::Doubtful,
         LaneState::Stopped => Mood::Bad,
-        LaneState::Waiting | LaneState::Loading | LaneState::Loaded | LaneState::Settling => Mood::Plain,
+        LaneState::Waiting
+        | LaneState::Loading
+        | LaneState::Loaded
+        | LaneState::Shipping
+        | LaneState::Settling => Mood::Plain,
     }
 }
 

@@ -63,7 +63,7 @@ fn line(now: &Snapshot, rates: &Rates) -> String {
     let mut parts = vec![format!("progress: {}", words.join(" "))];
     match phase {
         Phase::Surveying if rates.done_per_s > 0.0 => parts.push(human::bytes_per_s(rates.done_per_s)),
-        Phase::Settling if rates.done_per_s > 0.0 => {
+        Phase::Shipping | Phase::Settling if rates.done_per_s > 0.0 => {
             parts.push(format!("{} keys/s", human::short(rates.done_per_s)))
         }
         Phase::Loading => parts.push(format!("{} commands/s", human::short(rates.total.commands_per_s))),
@@ -82,8 +82,8 @@ pub fn amount(now: &Snapshot, phase: Phase) -> String {
     let percent = human::percent(done, total);
     match phase {
         Phase::Preparing => String::new(),
-        Phase::Settling if total == 0 => String::new(),
-        Phase::Settling => {
+        Phase::Shipping | Phase::Settling if total == 0 => String::new(),
+        Phase::Shipping | Phase::Settling => {
             format!("{percent}% {} of {} keys", human::short(done as f64), human::short(total as f64))
         }
         _ => format!("{percent}% {} of {}", human::bytes(done), human::bytes(total)),
@@ -92,8 +92,9 @@ pub fn amount(now: &Snapshot, phase: Phase) -> String {
 
 /// `2 shards loading, 1 reconnecting`.
 pub fn states(now: &Snapshot) -> String {
-    const ORDER: [LaneState; 7] = [
+    const ORDER: [LaneState; 8] = [
         LaneState::Loading,
+        LaneState::Shipping,
         LaneState::Settling,
         LaneState::Waiting,
         LaneState::Reconnecting,

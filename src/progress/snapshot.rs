@@ -14,6 +14,8 @@ pub enum Phase {
     Preparing,
     /// Commands are sent.
     Loading,
+    /// Shards get from each other what belongs to them.
+    Shipping,
     /// Deadlines are put right.
     Settling,
     /// All shards are done.
@@ -29,6 +31,7 @@ impl Phase {
             Phase::Surveying => "surveying",
             Phase::Preparing => "preparing",
             Phase::Loading => "loading",
+            Phase::Shipping => "shipping",
             Phase::Settling => "settling",
             Phase::Done => "done",
             Phase::Stopped => "stopped",
@@ -46,6 +49,8 @@ pub struct Lane {
     pub in_flight_bytes: u64,
     pub ignored: u64,
     pub position_bytes: u64,
+    pub shipped_keys: u64,
+    pub shipping_keys: u64,
     pub settled_keys: u64,
     pub settling_keys: u64,
     pub note: String,
@@ -62,6 +67,8 @@ impl Lane {
             in_flight_bytes: number(&lane.in_flight_bytes),
             ignored: number(&lane.ignored),
             position_bytes: number(&lane.position_bytes),
+            shipped_keys: number(&lane.shipped_keys),
+            shipping_keys: number(&lane.shipping_keys),
             settled_keys: number(&lane.settled_keys),
             settling_keys: number(&lane.settling_keys),
             note: lane.note(),
@@ -70,8 +77,8 @@ impl Lane {
 
     /// Whether it has applied all of the source.
     fn is_loaded(&self) -> bool {
-        matches!(self.state, LaneState::Loaded | LaneState::Settling | LaneState::Done)
-            || self.settling_keys > 0
+        matches!(self.state, LaneState::Loaded | LaneState::Shipping | LaneState::Settling | LaneState::Done)
+            || self.shipping_keys + self.settling_keys > 0
     }
 }
 
@@ -108,6 +115,8 @@ impl Snapshot {
         let unloaded = |lane: &Lane| lane.state == LaneState::Reconnecting && !lane.is_loaded();
         if any(LaneState::Loading) || self.lanes.iter().any(unloaded) {
             Phase::Loading
+        } else if any(LaneState::Shipping) {
+            Phase::Shipping
         } else if any(LaneState::Settling) || any(LaneState::Reconnecting) {
             Phase::Settling
         } else if any(LaneState::Waiting) {
@@ -127,13 +136,16 @@ impl Snapshot {
         }
     }
 
-    /// How much of the phase's work is done, and how much there is: keys when settling, bytes of the
-    /// source otherwise.
+    /// How much of the phase's work is done, and how much there is: keys when shipping and settling, bytes of
+    /// the source otherwise.
     pub fn done(&self, phase: Phase) -> (u64, u64) {
+        let keys = |of: fn(&Lane) -> u64| self.lanes.iter().map(of).sum();
         match phase {
             Phase::Surveying => (self.surveyed_bytes.min(self.source_bytes), self.source_bytes),
+            Phase::Shipping => {
+                (keys(|lane| lane.shipped_keys.min(lane.shipping_keys)), keys(|lane| lane.shipping_keys))
+            }
             Phase::Settling => {
-                let keys = |of: fn(&Lane) -> u64| self.lanes.iter().map(of).sum();
                 (keys(|lane| lane.settled_keys.min(lane.settling_keys)), keys(|lane| lane.settling_keys))
             }
             Phase::Preparing | Phase::Loading | Phase::Done | Phase::Stopped => {

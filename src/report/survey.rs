@@ -10,6 +10,7 @@ use super::human;
 use super::load::{DroppedTail, Occurrence, rate};
 use super::table::{Align, Builder, Mood, heading, labelled, painted, paragraph};
 use super::values;
+use crate::placement::Placing;
 use crate::route::Refusal;
 use crate::source::{Position, Source};
 use crate::survey::{LaneTally, Survey};
@@ -34,6 +35,8 @@ pub struct SurveyReport<'a> {
     pub source: &'a Source,
     /// What was found.
     pub survey: &'a Survey,
+    /// Where names are at home that commands tie together.
+    pub placing: &'a Placing,
     /// Names of the targets, by lane.
     pub targets: &'a [String],
     /// Whether the user has asked to leave out what cannot be carried out.
@@ -48,6 +51,7 @@ impl SurveyReport<'_> {
         let mut out = String::new();
         self.outline(&mut out);
         self.shards(&mut out, color);
+        self.ties(&mut out, color);
         self.databases(&mut out, color);
         self.commands(&mut out, color);
         values::text(&mut out, &self.survey.tally, color);
@@ -93,6 +97,14 @@ impl SurveyReport<'_> {
                 "commands": skew(&|lane| lane.commands),
                 "bytes": skew(&|lane| lane.bytes),
                 "keys_estimated": skew(&|lane| lane.keys.estimate()),
+            },
+            "ties": {
+                "commands": tally.ties,
+                "across_shards": tally.tied,
+                "groups": self.placing.groups,
+                "largest_group_names": self.placing.largest,
+                "shipped_keys_max": self.placing.foreign.len(),
+                "shipped_bytes": tally.foreign_bytes,
             },
             "dropped_tail": DroppedTail::of(self.survey, self.source),
             "refused": {
@@ -163,6 +175,28 @@ impl SurveyReport<'_> {
             table.plain(&[format!("{} others", others.len()), human::count(bytes)]);
         }
         table.write(out);
+    }
+
+    /// What commands that need keys of several shards come to.
+    fn ties(&self, out: &mut String, color: bool) {
+        let (tally, placing) = (&self.survey.tally, self.placing);
+        if tally.tied == 0 {
+            return;
+        }
+        let tied = human::counted(tally.tied, "command");
+        heading(out, &format!("{tied} with keys of several shards"), Mood::Plain, color);
+        let groups = human::counted(placing.groups, "group");
+        let largest = human::counted(placing.largest, "name");
+        let keys = human::counted(placing.foreign.len() as u64, "key");
+        paragraph(
+            out,
+            "",
+            &format!(
+                "They tie names together in {groups}, the largest of {largest}; each group is loaded into one shard, as \
+                 counted above. At the end at most {keys} ({} of the source) are brought to other shards.",
+                human::bytes(tally.foreign_bytes)
+            ),
+        );
     }
 
     fn shards(&self, out: &mut String, color: bool) {
@@ -387,7 +421,7 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::Arity | Refusal::Discard => {
             "find out how it came into the file: no server writes or loads it"
         }
-        Refusal::SeveralShards | Refusal::Script | Refusal::Pattern => REWRITE,
+        Refusal::Script | Refusal::Pattern => REWRITE,
         Refusal::FieldDeadline | Refusal::Deadline => INTO_FILES,
         Refusal::MarkerKey => "give another --marker-key, one that the source does not use",
         Refusal::SlotImport => "end the import of slots on the source's server, and have it rewrite the file",

@@ -1,5 +1,6 @@
 //! Decides which lane a key belongs to, and from that where a command goes.
 
+pub mod homes;
 mod rule;
 mod takes;
 mod touches;
@@ -8,66 +9,64 @@ mod value;
 pub use takes::Takes;
 pub use touches::Touches;
 
-pub use rule::{Command, Form, Reach, Refusal, Routed, Rules, State, database};
+pub use homes::Homes;
+pub use rule::{Command, Form, Reach, Refusal, Routed, Rules, State};
 
-/// Says where the commands on a key go instead of the key's own lane.
-///
-/// Commands that tie keys of several shards together are carried out by giving all of those keys one
-/// home; routing asks here before it hashes.
-pub trait Placement: Sync {
-    /// The home of `key` in database `db`, if it is not the lane that its hash names.
-    fn home(&self, db: u32, key: &[u8]) -> Option<usize>;
-}
+use std::sync::Arc;
 
-/// Every key is at home on its own lane.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OwnLane;
-
-impl Placement for OwnLane {
-    #[inline]
-    fn home(&self, _: u32, _: &[u8]) -> Option<usize> {
-        None
-    }
-}
-
-/// Names the lane of a key: `crc32(key) % shards`, as Red Cluster's clients compute it.
+/// Names the lane of a key: `crc32(key) % shards`, as Red Cluster's clients compute it, unless commands tie its name to
+/// names of other lanes.
 #[derive(Debug, Clone)]
-pub struct Routing<P = OwnLane> {
+pub struct Routing {
     shards: u32,
     /// 2^64 divided by `shards`, rounded up: a remainder by two multiplications, which take a fraction of the time
     /// of a division and give the same for all 32-bit numbers (Lemire, Kaser, Kurz 2019).
     reciprocal: u64,
-    placement: P,
+    /// See [`Homes`]; none before the survey has found some.
+    homes: Option<Arc<Homes>>,
 }
 
-impl<P: Placement> Routing<P> {
-    /// A routing over `shards` shards; 0 is taken for 1.
-    pub fn new(shards: usize, placement: P) -> Self {
+impl Routing {
+    /// A routing over `shards` shards, each name on its own lane; 0 is taken for 1.
+    pub fn new(shards: usize) -> Self {
         let shards = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
-        Routing { shards, reciprocal: (u64::MAX / u64::from(shards)).wrapping_add(1), placement }
+        Routing { shards, reciprocal: (u64::MAX / u64::from(shards)).wrapping_add(1), homes: None }
     }
 
-    /// Number of lanes.
-    pub fn lanes(&self) -> usize {
+    /// Gives homes to some names.
+    pub fn set_homes(&mut self, homes: Homes) {
+        self.homes = Some(Arc::new(homes));
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
         self.shards as usize
     }
 
-    /// The lane on which commands on `key` in database `db` run.
+    /// The lane on which command number `ordinal` finds what `key` names in database `db`.
     #[inline]
-    pub fn lane(&self, db: u32, key: &[u8]) -> usize {
-        self.lane_and_hash(db, key).0
+    pub fn lane(&self, db: u32, key: &[u8], ordinal: u64) -> usize {
+        self.lane_and_hash(db, key, ordinal).0
     }
 
     /// The same with the key's crc32.
     #[inline]
-    pub fn lane_and_hash(&self, db: u32, key: &[u8]) -> (usize, u32) {
+    pub fn lane_and_hash(&self, db: u32, key: &[u8], ordinal: u64) -> (usize, u32) {
         let hash = crc32fast::hash(key);
-        (self.placement.home(db, key).unwrap_or_else(|| self.remainder(hash)), hash)
+        let stay = self.homes.as_ref().and_then(|homes| homes.stay(db, key, hash, ordinal));
+        let lane = stay.and_then(|stay| stay.lane).map_or_else(|| self.own_lane(hash), usize::from);
+        (lane, hash)
     }
 
-    /// `hash % shards`.
+    /// Whether what command number `ordinal` leaves under a name has to be brought to the name's own lane at the end.
+    pub fn is_foreign(&self, db: u32, key: &[u8], ordinal: u64) -> bool {
+        let stay = |homes: &Arc<Homes>| homes.stay(db, key, crc32fast::hash(key), ordinal);
+        self.homes.as_ref().and_then(stay).is_some_and(|stay| stay.lasts && stay.lane.is_some())
+    }
+
+    /// The lane on which a key of this crc32 belongs at the end: `hash % shards`.
     #[inline]
-    fn remainder(&self, hash: u32) -> usize {
+    pub fn own_lane(&self, hash: u32) -> usize {
         let fraction = self.reciprocal.wrapping_mul(u64::from(hash));
         ((u128::from(fraction) * u128::from(self.shards)) >> 64) as usize
     }
@@ -81,18 +80,18 @@ mod tests {
     proptest! {
         #[test]
         fn remainders_are_those_of_a_division(hash: u32, shards in 1u32..) {
-            let routing = Routing::new(shards as usize, OwnLane);
-            prop_assert_eq!(routing.remainder(hash), (hash % shards) as usize);
-            prop_assert_eq!(routing.remainder(u32::MAX), (u32::MAX % shards) as usize);
+            let routing = Routing::new(shards as usize);
+            prop_assert_eq!(routing.own_lane(hash), (hash % shards) as usize);
+            prop_assert_eq!(routing.own_lane(u32::MAX), (u32::MAX % shards) as usize);
         }
     }
 
     #[test]
     fn remainders_by_small_numbers() {
         for shards in 1..=300u32 {
-            let routing = Routing::new(shards as usize, OwnLane);
+            let routing = Routing::new(shards as usize);
             for hash in (0..1000).chain(u32::MAX - 1000..=u32::MAX) {
-                assert_eq!(routing.remainder(hash), (hash % shards) as usize, "{hash} % {shards}");
+                assert_eq!(routing.own_lane(hash), (hash % shards) as usize, "{hash} % {shards}");
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{OwnLane, Placement, Routing, Takes, Touches};
+use super::{Routing, Takes, Touches};
+use crate::command::names::{Name, database, names};
 use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
@@ -93,6 +94,8 @@ pub enum Routed {
     State(State),
     /// Nowhere: it changes nothing.
     Nowhere,
+    /// Its names are at home on several lanes: the survey has to place them before it can go anywhere.
+    Tied,
     /// Nowhere: it cannot be carried out faithfully.
     Refused(Refusal),
 }
@@ -104,8 +107,6 @@ pub enum Refusal {
     Unknown,
     /// A number of arguments that servers do not accept.
     Arity,
-    /// It needs keys of two shards at once.
-    SeveralShards,
     /// It runs a script or function.
     Script,
     /// SORT with a pattern reads keys it does not name.
@@ -134,7 +135,6 @@ impl Refusal {
         let text = match self {
             Refusal::Unknown => "unknown command: its keys cannot be told",
             Refusal::Arity => "wrong number of arguments",
-            Refusal::SeveralShards => "needs keys of several shards at once",
             Refusal::Script => "runs a script, whose keys and deadlines cannot be seen",
             Refusal::Pattern => "reads keys through a pattern, on whatever shard they are",
             Refusal::FieldDeadline => "sets deadlines of hash fields that live targets cannot be given yet",
@@ -156,9 +156,9 @@ impl Refusal {
 
 /// All that routing a command depends on.
 #[derive(Debug, Clone)]
-pub struct Rules<P = OwnLane> {
+pub struct Rules {
     /// Keys to lanes.
-    pub routing: Routing<P>,
+    pub routing: Routing,
     /// For each lane what it takes if it is a live server, which needs rewritings; none for a file that a server
     /// will load.
     pub live: Vec<Option<Takes>>,
@@ -170,7 +170,12 @@ pub struct Rules<P = OwnLane> {
     pub touches: Option<Arc<Touches>>,
 }
 
-impl<P: Placement> Rules<P> {
+impl Rules {
+    /// Number of lanes.
+    pub fn lanes(&self) -> usize {
+        self.live.len()
+    }
+
     /// Routes one command; `in_transaction` says whether a MULTI is open.
     #[inline]
     pub fn route(&self, command: &Command<'_>, in_transaction: bool) -> Routed {
@@ -198,7 +203,7 @@ impl<P: Placement> Rules<P> {
 
     #[inline]
     fn keyed(&self, spec: &Spec, command: &Command<'_>, key: &[u8]) -> Routed {
-        let (lane, hash) = self.routing.lane_and_hash(command.db, key);
+        let (lane, hash) = self.routing.lane_and_hash(command.db, key, command.ordinal);
         if self.is_marker(key) {
             return Routed::Refused(Refusal::MarkerKey);
         }
@@ -238,29 +243,29 @@ impl<P: Placement> Rules<P> {
             if !stores {
                 return Routed::Nowhere;
             }
-            if self.routing.lanes() > 1 && keys::sort_reads_unnamed_keys(&arguments) {
+            if self.routing.shards() > 1 && keys::sort_reads_unnamed_keys(&arguments) {
                 return Routed::Refused(Refusal::Pattern);
             }
         }
-        let Some(positions) = keys::positions(spec, &arguments).filter(|positions| !positions.is_empty())
-        else {
+        let Some(names) = names(spec, &arguments, command.db).filter(|names| !names.is_empty()) else {
             // The server answers with an error; it may do so on the lane of whatever stands first.
             return self.keyed(spec, command, command.first());
         };
-        if matches!(spec.keys, crate::command::Keys::GeoRadius { .. }) && positions.len() == 1 {
+        if matches!(spec.keys, crate::command::Keys::GeoRadius { .. }) && names.len() == 1 {
             return Routed::Nowhere;
         }
-        if positions.iter().any(|at| self.is_marker(arguments[*at])) {
+        if names.iter().any(|name| self.is_marker(arguments[name.at])) {
             return Routed::Refused(Refusal::MarkerKey);
         }
-        let lane = self.routing.lane(command.db, arguments[positions[0]]);
-        if positions.iter().any(|at| self.routing.lane(command.db, arguments[*at]) != lane) {
+        let lane_of = |name: &Name| self.routing.lane(name.db, arguments[name.at], command.ordinal);
+        let lane = lane_of(&names[0]);
+        if names.iter().any(|name| lane_of(name) != lane) {
             // A malformed MSET fails as a whole, so its first lane may say so.
             let well_formed = spec.name != "MSET" || arguments.len() % 2 == 1;
             return match (spec.class, well_formed) {
                 (Class::Splittable, true) => Routed::Parts,
                 (Class::Splittable, false) => Routed::Lane(lane, canonical(command), Reach::Arguments),
-                _ => Routed::Refused(Refusal::SeveralShards),
+                _ => Routed::Tied,
             };
         }
         // SORT may read keys that it does not name, and these reach into other databases.
@@ -326,12 +331,6 @@ impl<P: Placement> Rules<P> {
 #[inline]
 fn canonical(command: &Command<'_>) -> Form {
     if command.head.canonical { Form::Verbatim } else { Form::Canonical }
-}
-
-/// A database number as `getIntFromObjectOrReply` reads it; the upper bound is the target's matter.
-pub fn database(text: &[u8]) -> Option<u32> {
-    let number = crate::command::integer(text)?;
-    u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32)
 }
 
 /// Whether a RESTORE carries a hash with field deadlines: types 22 to 25 of Redis, 22 of Valkey (rdb.h).

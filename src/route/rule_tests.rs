@@ -6,7 +6,7 @@ use crate::resp::{encode, frame};
 
 fn rules(shards: usize) -> Rules {
     Rules {
-        routing: Routing::new(shards, OwnLane),
+        routing: Routing::new(shards),
         live: vec![Some(Takes::anything(Product::Redis)); shards],
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1, offset_ms: deadline::OFFSET_FAR_MS },
@@ -54,7 +54,7 @@ fn classes_decide() {
         ("DEL a d", Routed::Parts),
         ("DEL a", Routed::Lane(1, Form::Verbatim, Reach::All)),
         ("MSET a 1 d", Routed::Lane(1, Form::Verbatim, Reach::All)),
-        ("RENAME a d", Routed::Refused(Refusal::SeveralShards)),
+        ("RENAME a d", Routed::Tied),
         ("RENAME d e", Routed::Lane(0, Form::Verbatim, Reach::All)),
         ("SORT d BY w_* STORE e", Routed::Refused(Refusal::Pattern)),
         ("SORT d", Routed::Nowhere),

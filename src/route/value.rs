@@ -1,7 +1,7 @@
 //! The rules that route the values of an RDB part.
 
+use super::Takes;
 use super::rule::{Form, Reach, Refusal, Routed, Rules};
-use super::{Placement, Takes};
 use crate::command::deadline::FIELD_OFFSET_MS;
 use crate::rdb::elements::{self, Element};
 use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
@@ -14,7 +14,7 @@ const _: () = assert!(2 * FIELD_OFFSET_MS <= fields::DEADLINE_LIMIT_MS);
 /// Bytes that a byte compressed with LZF stands for at most.
 const EXPANSION_MAX: u64 = 264;
 
-impl<P: Placement> Rules<P> {
+impl Rules {
     /// Routes a value of database `db`; `ordinal` is its number among the commands and values of the source.
     pub fn route_value(&self, value: &Value<'_>, db: u32, ordinal: u64) -> Routed {
         if value.object.kind == Kind::Module {
@@ -23,7 +23,7 @@ impl<P: Placement> Rules<P> {
         if value.is_empty {
             return Routed::Nowhere;
         }
-        let (lane, hash) = self.routing.lane_and_hash(db, &value.key);
+        let (lane, hash) = self.routing.lane_and_hash(db, &value.key, ordinal);
         let Some(takes) = self.live.get(lane).copied().flatten() else {
             return Routed::Lane(lane, Form::Verbatim, Reach::Key(hash));
         };

@@ -95,9 +95,9 @@ pub fn remove(connection: &mut Connection, key: &[u8], marker: &Marker, name: &s
 
 /// Runs `commands` in a transaction, if the marker is the expected one.
 ///
-/// Step by step, and not through the crate's transactions: where MULTI is not permitted, these send
-/// the commands all the same, bare.
-fn compare_and(
+/// MULTI by itself, and not through the crate's transactions: where it is not permitted, these send the commands all
+/// the same, bare.
+pub(super) fn compare_and(
     connection: &mut Connection,
     key: &[u8],
     expected: Option<&str>,
@@ -113,10 +113,13 @@ fn compare_and(
         return Err(moved());
     }
     redis::cmd("MULTI").query::<()>(connection).map_err(failed)?;
+    let mut rest = redis::pipe();
     for command in commands {
-        command.query::<Value>(connection).map_err(failed)?;
+        rest.add_command(command.clone()).ignore();
     }
-    match redis::cmd("EXEC").query::<Value>(connection).map_err(failed)? {
+    rest.cmd("EXEC");
+    let (executed,): (Value,) = rest.query(connection).map_err(failed)?;
+    match executed {
         Value::Nil => Err(moved()),
         _ => Ok(()),
     }

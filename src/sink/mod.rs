@@ -12,6 +12,7 @@ mod pipeline;
 pub mod reply;
 pub mod server;
 pub mod settle;
+pub mod ship;
 mod transaction;
 pub mod verdict;
 pub mod wire;
@@ -106,6 +107,9 @@ pub enum Shifted<'s> {
     Keys(Vec<(u32, Cow<'s, [u8]>)>),
 }
 
+/// A command that the loader makes itself: its arguments, the name first.
+pub type OwnCommand = Vec<Vec<u8>>;
+
 /// What a lane's writer needs of a target. One call at a time.
 pub trait Sink: Send {
     /// Finds and opens the target; whatever was under way is forgotten.
@@ -131,8 +135,15 @@ pub trait Sink: Send {
     /// Makes sure of what is applied before a longer rest.
     fn rest(&mut self) -> Result<(), Fault>;
 
-    /// Puts the deadlines right where they may be shifted, and makes sure of what was written: waits for the
-    /// declared replicas, syncs files. `progress` is told the keys looked at and the keys there are.
+    /// Runs commands of the loader's own in a database, all of them or none, and only if `marker` is there. Whoever
+    /// calls sees to it that they do no harm when they are repeated.
+    fn run(&mut self, marker: &Marker, db: u32, commands: &[OwnCommand]) -> Result<(), Fault>;
+
+    /// Makes sure that what was written is not lost with the target: waits for the declared replicas, syncs files.
+    fn secure(&mut self, marker: &Marker) -> Result<(), Fault>;
+
+    /// Puts the deadlines right where they may be shifted. `progress` is told the keys looked at and the keys there
+    /// are.
     fn settle(
         &mut self,
         marker: &Marker,

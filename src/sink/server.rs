@@ -9,7 +9,7 @@ use super::control::{self, fault, info_field};
 use super::exchange::{self, Flush};
 use super::inspect::life_of;
 use super::pipeline::{Lane, Pipeline};
-use super::{Applied, Attached, Fault, Shifted, Sink, Stop, settle};
+use super::{Applied, Attached, Fault, OwnCommand, Shifted, Sink, Stop, settle};
 use crate::batch::Batch;
 use crate::config::Limits;
 use crate::marker::Marker;
@@ -29,6 +29,8 @@ pub struct ServerSink<'s> {
     /// Who was master last.
     last: Option<Endpoint>,
     pipeline: Option<Pipeline<'s>>,
+    /// A connection for the loader's own commands.
+    control: Option<Connection>,
 }
 
 impl<'s> ServerSink<'s> {
@@ -42,7 +44,16 @@ impl<'s> ServerSink<'s> {
         stop: &'s Stop,
     ) -> Self {
         let lane = Lane { number: lane, source, rules, bytes_max: limits.in_flight_bytes_max / 2 };
-        ServerSink { members, lane, marker_key: &rules.marker_key, limits, stop, last: None, pipeline: None }
+        ServerSink {
+            members,
+            lane,
+            marker_key: &rules.marker_key,
+            limits,
+            stop,
+            last: None,
+            pipeline: None,
+            control: None,
+        }
     }
 
     fn timeout(&self) -> Duration {
@@ -50,17 +61,26 @@ impl<'s> ServerSink<'s> {
     }
 
     /// A connection of the redis crate to whoever is master now.
-    pub(super) fn master(&mut self) -> Result<Connection, Fault> {
-        let timeout = self.timeout();
-        let connect =
-            |endpoint: &Endpoint| control::connect(endpoint, self.members.credentials.as_ref(), timeout);
-        match master::find(&self.members, self.last.as_ref(), &connect) {
-            Ok((endpoint, connection)) => {
-                self.last = Some(endpoint);
-                Ok(connection)
-            }
-            Err(none) => Err(no_master(&none)),
-        }
+    fn master(&mut self) -> Result<Connection, Fault> {
+        let (endpoint, connection) = connect_to_master(&self.members, self.last.as_ref(), self.timeout())?;
+        self.last = Some(endpoint);
+        Ok(connection)
+    }
+
+    /// Does something over the one connection for all that is not a batch. It is kept from one time to the next until
+    /// the target is attached anew, so that all of it reaches one server: another that takes its place may hold the
+    /// same marker, and less.
+    fn with_control<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection, &Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut connection = match self.control.take() {
+            Some(connection) => connection,
+            None => self.master()?,
+        };
+        let done = work(&mut connection, self)?;
+        self.control = Some(connection);
+        Ok(done)
     }
 
     /// A server that was restarted with an append-only file of its own may have a torn transaction at
@@ -101,7 +121,7 @@ impl<'s> ServerSink<'s> {
 
 impl Sink for ServerSink<'_> {
     fn attach(&mut self) -> Result<Attached, Fault> {
-        self.pipeline = None;
+        (self.pipeline, self.control) = (None, None);
         let mut connection = self.master()?;
         let name = self.name();
         let failed = |error: redis::RedisError| fault(&name, &error);
@@ -121,13 +141,15 @@ impl Sink for ServerSink<'_> {
     }
 
     fn create(&mut self, found: Option<&Marker>, new: &Marker, flush: Flush) -> Result<(), Fault> {
-        let mut connection = self.master()?;
-        exchange::create(&mut connection, self.marker_key, found, new, flush, &self.name())
+        self.with_control(|connection, sink| {
+            exchange::create(connection, sink.marker_key, found, new, flush, &sink.name())
+        })
     }
 
     fn exchange(&mut self, old: &Marker, new: &Marker) -> Result<(), Fault> {
-        let mut connection = self.master()?;
-        exchange::exchange(&mut connection, self.marker_key, old, new, &self.name())
+        self.with_control(|connection, sink| {
+            exchange::exchange(connection, sink.marker_key, old, new, &sink.name())
+        })
     }
 
     fn apply(&mut self, part: &Arc<LanePart>, batch: Batch, old: &Marker, new: &Marker) -> Result<(), Fault> {
@@ -149,36 +171,71 @@ impl Sink for ServerSink<'_> {
         Ok(())
     }
 
+    fn run(&mut self, marker: &Marker, db: u32, commands: &[OwnCommand]) -> Result<(), Fault> {
+        let command = |arguments: &OwnCommand| {
+            let mut command = redis::Cmd::new();
+            command.arg(arguments);
+            command
+        };
+        let select = |db: u32| command(&vec![b"SELECT".to_vec(), db.to_string().into_bytes()]);
+        let own = commands.iter().map(command);
+        let all: Vec<redis::Cmd> = std::iter::once(select(db)).chain(own).chain([select(0)]).collect();
+        let expected = marker.to_string();
+        self.with_control(|connection, sink| {
+            exchange::compare_and(connection, sink.marker_key, Some(&expected), &all, &sink.name())
+        })
+    }
+
+    fn secure(&mut self, marker: &Marker) -> Result<(), Fault> {
+        // After a failover the master that was lost cannot be a replica to wait for.
+        let failed_over = self.last.as_ref().is_some_and(|last| *last != self.members.master);
+        let replicas = self.members.replicas.len() - usize::from(failed_over);
+        self.with_control(|connection, sink| {
+            let (name, wait_ms) = (sink.name(), sink.limits.replica_wait_ms);
+            // WAIT looks at the last write of its own connection, so there must be one.
+            exchange::exchange(connection, sink.marker_key, marker, marker, &name)?;
+            settle::wait_for_replicas(connection, &name, replicas, wait_ms, sink.stop)?;
+            settle::wait_for_file(connection, &name, wait_ms, sink.stop)
+        })
+    }
+
     fn settle(
         &mut self,
         marker: &Marker,
         shifted: &Shifted<'_>,
         progress: &dyn Fn(u64, u64),
     ) -> Result<(), Fault> {
-        let mut connection = self.master()?;
-        // After a failover the master that was lost cannot be a replica to wait for.
-        let failed_over = self.last.as_ref().is_some_and(|last| *last != self.members.master);
-        let (name, replicas) = (self.name(), self.members.replicas.len() - usize::from(failed_over));
-        if marker.load.shift_ms > 0 {
-            // Not on a server that has taken the master's place meanwhile and is behind.
-            exchange::exchange(&mut connection, self.marker_key, marker, marker, &name)?;
-            settle::unshift(&mut connection, &name, (marker.load.shift_ms, shifted), self.stop, progress)?;
+        let shift_ms = marker.load.shift_ms;
+        if shift_ms == 0 {
+            return Ok(());
         }
-        // WAIT looks at the last write of its own connection, so there must be one.
-        exchange::exchange(&mut connection, self.marker_key, marker, marker, &name)?;
-        let wait_ms = self.limits.replica_wait_ms;
-        settle::wait_for_replicas(&mut connection, &name, replicas, wait_ms, self.stop)?;
-        settle::wait_for_file(&mut connection, &name, wait_ms, self.stop)
+        self.with_control(|connection, sink| {
+            let name = sink.name();
+            // Not on a server that has taken the master's place meanwhile and is behind.
+            exchange::exchange(connection, sink.marker_key, marker, marker, &name)?;
+            settle::unshift(connection, &name, (shift_ms, shifted), sink.stop, progress)
+        })
     }
 
     fn finish(&mut self, marker: &Marker) -> Result<(), Fault> {
-        let mut connection = self.master()?;
-        exchange::remove(&mut connection, self.marker_key, marker, &self.name())
+        self.with_control(|connection, sink| {
+            exchange::remove(connection, sink.marker_key, marker, &sink.name())
+        })
     }
 
     fn name(&self) -> String {
         self.last.as_ref().unwrap_or(&self.members.master).to_string()
     }
+}
+
+/// Whoever is master of a set now, and a connection to it; `last` was it last.
+pub fn connect_to_master(
+    members: &Members,
+    last: Option<&Endpoint>,
+    timeout: Duration,
+) -> Result<(Endpoint, Connection), Fault> {
+    let connect = |endpoint: &Endpoint| control::connect(endpoint, members.credentials.as_ref(), timeout);
+    master::find(members, last, &connect).map_err(|none| no_master(&none))
 }
 
 /// What it means that a set has no master to write to.

@@ -289,7 +289,7 @@ impl<'s> Windows<'s> {
         let name = command.name();
         match name.len() {
             6 if name.eq_ignore_ascii_case(b"SELECT") && command.head.argc == 2 => {
-                self.db = crate::route::database(command.first()).unwrap_or(self.db);
+                self.db = crate::command::names::database(command.first()).unwrap_or(self.db);
             }
             5 if name.eq_ignore_ascii_case(b"MULTI") && self.multi.is_none() => self.multi = Some(offset),
             4 if name.eq_ignore_ascii_case(b"EXEC") => self.multi = None,

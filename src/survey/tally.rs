@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::command::names::{database, names};
 use crate::command::{Class, Rewrite, Spec, deadline, lookup_sub};
 use crate::error::{Result, shown};
 use crate::partition::{Step, lanes_of, split_keys, walk};
 use crate::rdb::Kind;
-use crate::route::{Placement, Refusal, Routed, Rules, State};
+use crate::route::homes::Filter;
+use crate::route::{Refusal, Routed, Rules, State};
 use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
 use crate::survey::values::{self, Biggest, KindTally};
@@ -54,6 +56,12 @@ pub struct Tally {
     pub dropped: u64,
     /// SELECTs that a server refuses, staying where it is.
     pub bad_selects: u64,
+    /// Commands that name several keys, or one in several databases, and were not split.
+    pub ties: u64,
+    /// Those whose names are at home on several lanes, so that they have to be placed before they go anywhere.
+    pub tied: u64,
+    /// Bytes of commands and values that make what has to be brought to another lane at the end.
+    pub foreign_bytes: u64,
     /// Transactions.
     pub transactions: u64,
     /// Commands that set a deadline.
@@ -86,6 +94,9 @@ impl Tally {
             total: 0,
             dropped: 0,
             bad_selects: 0,
+            ties: 0,
+            tied: 0,
+            foreign_bytes: 0,
             transactions: 0,
             deadlines: 0,
             past_deadlines: 0,
@@ -112,6 +123,9 @@ impl Tally {
         self.total += later.total;
         self.dropped += later.dropped;
         self.bad_selects += later.bad_selects;
+        self.ties += later.ties;
+        self.tied += later.tied;
+        self.foreign_bytes += later.foreign_bytes;
         self.transactions += later.transactions;
         self.deadlines += later.deadlines;
         self.past_deadlines += later.past_deadlines;
@@ -140,46 +154,44 @@ fn add_all<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>
     }
 }
 
-/// Counts one window; also gives the hasher that has seen its bytes.
-pub fn tally<P: Placement>(
-    source: &Source,
-    window: &Window,
-    rules: &Rules<P>,
-) -> Result<(Tally, crc32fast::Hasher)> {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(window.bytes(source));
-    let mut tally = Tally::new(rules.routing.lanes());
+/// Counts one window. The keys of commands that tie names together are added to `ties`.
+pub fn tally(source: &Source, surveyed: &Surveyed, rules: &Rules, ties: &Filter) -> Result<Tally> {
+    let mut tally = Tally::new(rules.lanes());
     let mut names = Names::default();
-    // Numbers of commands do not matter here.
-    let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
-    if let Content::Rdb(_) = window.content {
-        values::tally(source, &surveyed, rules, &mut tally)?;
-        return Ok((tally, hasher));
+    if let Content::Rdb(_) = surveyed.window.content {
+        values::tally(source, surveyed, rules, &mut tally)?;
+        return Ok(tally);
     }
-    walk(source, &surveyed, rules, |step| {
+    walk(source, surveyed, rules, |step| {
         tally.total += 1;
         if let Some(spec) = names.count(step) {
             tally.look_into(spec, step, rules.clock);
         }
-        tally.count(step, window, rules);
+        if step.spec.is_some_and(|spec| spec.class == Class::Several) {
+            tally.tie(step, ties);
+        }
+        tally.count(step, &surveyed.window, rules);
     })?;
     names.add_to(&mut tally);
-    Ok((tally, hasher))
+    Ok(tally)
 }
 
 impl Tally {
     #[inline]
-    fn count<P: Placement>(&mut self, step: &Step<'_>, window: &Window, rules: &Rules<P>) {
+    fn count(&mut self, step: &Step<'_>, window: &Window, rules: &Rules) {
         let command = &step.command;
         match step.routed {
             Routed::Lane(lane, ..) => {
                 self.lanes[lane].keys.insert(command.db, command.first());
                 self.count_lane(lane, step);
+                if rules.routing.is_foreign(command.db, command.first(), command.ordinal) {
+                    self.foreign_bytes += command.bytes.len() as u64;
+                }
             }
             Routed::Parts => {
                 let arguments = command.arguments();
                 for key in split_keys(&arguments) {
-                    let lane = rules.routing.lane(command.db, arguments[key]);
+                    let lane = rules.routing.lane(command.db, arguments[key], command.ordinal);
                     self.lanes[lane].keys.insert(command.db, arguments[key]);
                 }
                 lanes_of(command, rules).for_each(|lane| self.count_lane(lane, step));
@@ -190,11 +202,23 @@ impl Tally {
             Routed::State(State::Multi) => self.transactions += 1,
             Routed::State(State::Exec) => {}
             Routed::Nowhere => self.dropped += 1,
+            Routed::Tied => self.tied += 1,
             Routed::Refused(refusal) => {
                 let offset = window.start.offset + step.start as u64;
                 let at = Position { offset, ..window.start };
                 self.refuse(refusal, at, || (shown(command.name()), shown(command.first())));
             }
+        }
+    }
+
+    /// Counts a command that may tie names together.
+    fn tie(&mut self, step: &Step<'_>, ties: &Filter) {
+        let (Routed::Lane(..) | Routed::Tied, Some(spec)) = (step.routed, step.spec) else { return };
+        let arguments = step.command.arguments();
+        let names = names(spec, &arguments, step.command.db).unwrap_or_default();
+        if names.len() > 1 {
+            self.ties += 1;
+            names.iter().for_each(|name| ties.add(crc32fast::hash(arguments[name.at])));
         }
     }
 
@@ -226,17 +250,13 @@ impl Tally {
             self.past_deadlines += u64::from(deadline_ms <= clock.now_ms);
             self.deadline_ms_max = self.deadline_ms_max.max(deadline_ms);
         }
-        let copies_to = || arguments.iter().skip(3).position(|option| option.eq_ignore_ascii_case(b"DB"));
-        let databases = match spec.name {
-            "MOVE" => [Some(2), None],
-            "SWAPDB" => [Some(1), Some(2)],
-            "COPY" => [copies_to().map(|at| at + 4), None],
+        let swapped = match arguments.as_slice() {
+            [_, one, other] if spec.name == "SWAPDB" => [database(one), database(other)],
             _ => [None, None],
         };
-        for at in databases.into_iter().flatten() {
-            let db = arguments.get(at).and_then(|text| crate::route::database(text));
-            self.db_max = self.db_max.max(db.unwrap_or(0));
-        }
+        let named = names(spec, &arguments, step.command.db).unwrap_or_default();
+        let databases = named.iter().map(|name| name.db).chain(swapped.into_iter().flatten());
+        self.db_max = databases.fold(self.db_max, u32::max);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
 use crate::partition::values::{Step, names, walk};
 use crate::rdb::{Item, Kind, Value, elements, fields};
-use crate::route::{Placement, Routed, Rules};
+use crate::route::{Routed, Rules};
 use crate::source::window::unreadable;
 use crate::source::{Position, Source};
 
@@ -39,12 +39,7 @@ pub struct Biggest {
 }
 
 /// Counts the entries of a window, and looks whether a server would load them.
-pub(super) fn tally<P: Placement>(
-    source: &Source,
-    surveyed: &Surveyed,
-    rules: &Rules<P>,
-    tally: &mut Tally,
-) -> Result<()> {
+pub(super) fn tally(source: &Source, surveyed: &Surveyed, rules: &Rules, tally: &mut Tally) -> Result<()> {
     let start = surveyed.window.start;
     walk(source, surveyed, rules, |step| {
         let at = Position { offset: start.offset + step.start, ..start };
@@ -62,6 +57,9 @@ pub(super) fn tally<P: Placement>(
             (Routed::Lane(lane, ..), Item::Value(value)) => {
                 tally.lanes[lane].keys.insert(step.db, &value.key);
                 tally.count_entry(lane, &step);
+                if rules.routing.is_foreign(step.db, &value.key, step.ordinal) {
+                    tally.foreign_bytes += step.len;
+                }
             }
             (Routed::Every(_), _) => (0..tally.lanes.len()).for_each(|lane| tally.count_entry(lane, &step)),
             (Routed::Nowhere, _) => tally.dropped += 1,

@@ -8,6 +8,8 @@ use super::layout::Layout;
 use crate::durable;
 use crate::partition::{Action, LanePart};
 use crate::rdb::{Version, crc64};
+use crate::resp::encode;
+use crate::sink::OwnCommand;
 use crate::source::Source;
 
 /// Bytes gathered before they are written; larger arguments are written from where they lie.
@@ -118,6 +120,22 @@ impl Data {
     /// Tells which database the commands that were written have selected.
     pub(super) fn selected(&mut self, db: u32) {
         self.db = db;
+    }
+
+    /// Writes commands of the loader's own, for a database.
+    pub(super) fn own_commands(&mut self, db: u32, commands: &[OwnCommand]) -> io::Result<()> {
+        let (out, selected) = self.commands()?;
+        let mut text = Vec::new();
+        if selected != db {
+            encode::select(&mut text, db);
+        }
+        for command in commands {
+            encode::command(&mut text, command);
+            out.write_all(&text)?;
+            text.clear();
+        }
+        self.selected(db);
+        Ok(())
     }
 
     /// Writes entries of an RDB part as they stand in the source.

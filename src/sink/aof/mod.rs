@@ -18,7 +18,7 @@ use std::sync::Arc;
 use self::data::{Data, RdbPart, Unopened};
 use self::layout::{APPEND_DIRECTORY, Layout, MANIFEST_FILE};
 use super::exchange::Flush;
-use super::{Applied, Attached, Fault, Shifted, Sink};
+use super::{Applied, Attached, Fault, OwnCommand, Shifted, Sink};
 use crate::batch::{Batch, write_commands};
 use crate::durable;
 use crate::error::{Error, Kind};
@@ -116,7 +116,7 @@ impl<'s> AofSink<'s> {
     }
 
     fn write(&mut self, part: &LanePart, batch: &Batch) -> io::Result<()> {
-        let Some(data) = self.data.as_mut() else { return Err(io::Error::other("not attached")) };
+        let Some(data) = self.data.as_mut() else { return Err(not_attached()) };
         if let Content::Rdb(version) = part.window.content {
             return data.entries(part, batch.ops.clone(), batch.db, self.source, version);
         }
@@ -189,6 +189,18 @@ impl Sink for AofSink<'_> {
         self.sync()
     }
 
+    fn run(&mut self, marker: &Marker, db: u32, commands: &[OwnCommand]) -> Result<(), Fault> {
+        if self.marker.as_ref() != Some(marker) {
+            return Err(Fault::Marker(format!("the marker of {} is not what was expected", self.name())));
+        }
+        let Some(data) = self.data.as_mut() else { return Err(self.failed(not_attached())) };
+        data.own_commands(db, commands).map_err(|error| self.failed(error))
+    }
+
+    fn secure(&mut self, _marker: &Marker) -> Result<(), Fault> {
+        self.sync()
+    }
+
     fn settle(&mut self, _: &Marker, _: &Shifted<'_>, _: &dyn Fn(u64, u64)) -> Result<(), Fault> {
         let finished = self.data.as_mut().map_or(Ok(()), Data::finish);
         finished.map_err(|error| self.failed(error))?;
@@ -206,6 +218,10 @@ impl Sink for AofSink<'_> {
     fn name(&self) -> String {
         self.directory.display().to_string()
     }
+}
+
+fn not_attached() -> io::Error {
+    io::Error::other("not attached")
 }
 
 /// Removes the data files and the manifest that a load has made, and their directory if nothing else is in it.

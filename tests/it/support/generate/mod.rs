@@ -80,7 +80,7 @@ impl Default for GeneratorOptions {
     fn default() -> Self {
         Self {
             shards: 3,
-            tied: false,
+            tied: true,
             databases: 4,
             keys_per_shard: 3,
             broadcast: true,

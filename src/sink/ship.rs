@@ -1,0 +1,191 @@
+//! Brings keys from the server that holds them to the lane on which they belong.
+//!
+//! A key goes as the payload that DUMP gives and RESTORE takes; one that is large goes in pieces, by commands of its
+//! type, so that memory stays bounded and no argument is longer than the target takes. Keys are left where they come
+//! from. All of it is harmless to repeat as long as nothing has been removed there.
+
+mod pieces;
+
+use redis::{Connection, RedisError};
+
+use super::{Fault, OwnCommand, Sink, Stop, control};
+use crate::marker::Marker;
+
+/// Keys asked for in one go.
+const KEYS_MAX: usize = 64;
+/// Keys removed in one go.
+const REMOVED_MAX: usize = 1000;
+/// A key that takes more memory than this on its server, in bytes, is asked for alone.
+const SMALL_BYTES_MAX: u64 = 256 << 10;
+/// One that takes more than this goes in pieces.
+const WHOLE_BYTES_MAX: u64 = 32 << 20;
+
+/// Where keys are taken from.
+pub struct Depot {
+    connection: Connection,
+    name: String,
+    /// The marker's key, and the text that it must hold for the keys to be what they must be.
+    guard: Option<(Vec<u8>, String)>,
+}
+
+/// What is under a key.
+enum Found {
+    Nothing,
+    Payload {
+        bytes: Vec<u8>,
+        deadline_ms: Option<i64>,
+    },
+    /// It is large.
+    Large,
+}
+
+impl Depot {
+    /// Takes keys over this connection; if there is a `guard`, only while the marker is what it says.
+    pub fn new(connection: Connection, name: String, guard: Option<(Vec<u8>, String)>) -> Self {
+        Depot { connection, name, guard }
+    }
+
+    fn failed(&self, error: &RedisError) -> Fault {
+        control::fault(&self.name, error)
+    }
+
+    /// Selects a database, and makes sure of the marker.
+    fn enter(&mut self, db: u32) -> Result<(), Fault> {
+        let mut asked = redis::pipe();
+        if let Some((key, _)) = &self.guard {
+            asked.cmd("SELECT").arg(0).ignore().cmd("GET").arg(key);
+        }
+        asked.cmd("SELECT").arg(db).ignore();
+        let found: Vec<Option<String>> =
+            asked.query(&mut self.connection).map_err(|error| self.failed(&error))?;
+        match &self.guard {
+            Some((_, expected)) if found.first().and_then(Option::as_ref) != Some(expected) => {
+                Err(Fault::Marker(format!("the marker of {} is not what was expected", self.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The memory that each key takes; `None` where there is none.
+    fn sizes(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<u64>>, RedisError> {
+        let mut asked = redis::pipe();
+        for key in keys {
+            asked.cmd("MEMORY").arg("USAGE").arg(*key);
+        }
+        asked.query(&mut self.connection)
+    }
+
+    fn payloads(&mut self, keys: &[&[u8]]) -> Result<Vec<Found>, RedisError> {
+        let mut asked = redis::pipe();
+        for key in keys {
+            asked.cmd("DUMP").arg(*key).cmd("PEXPIRETIME").arg(*key);
+        }
+        let replies: Vec<redis::Value> = asked.query(&mut self.connection)?;
+        let found = replies.chunks_exact(2).map(|pair| {
+            let bytes: Option<Vec<u8>> = redis::from_redis_value_ref(&pair[0])?;
+            let deadline: i64 = redis::from_redis_value_ref(&pair[1])?;
+            Ok(match bytes {
+                Some(bytes) => Found::Payload { bytes, deadline_ms: (deadline >= 0).then_some(deadline) },
+                None => Found::Nothing,
+            })
+        });
+        found.collect()
+    }
+
+    /// Looks under keys of the selected database, without taking in more than is bearable.
+    fn look(&mut self, keys: &[&[u8]]) -> Result<Vec<Found>, RedisError> {
+        let sizes = self.sizes(keys)?;
+        let size = |at: usize| sizes.get(at).copied().flatten();
+        let small: Vec<usize> =
+            (0..keys.len()).filter(|at| size(*at).is_some_and(|bytes| bytes <= SMALL_BYTES_MAX)).collect();
+        let names: Vec<&[u8]> = small.iter().map(|at| keys[*at]).collect();
+        let payloads = if names.is_empty() { Vec::new() } else { self.payloads(&names)? };
+        let mut found: Vec<Found> = (0..keys.len())
+            .map(|at| if size(at).is_some() { Found::Large } else { Found::Nothing })
+            .collect();
+        for (at, payload) in small.into_iter().zip(payloads) {
+            found[at] = payload;
+        }
+        Ok(found)
+    }
+}
+
+/// Brings keys of one database into a sink whose marker is `marker`; `argument_bytes_max` is the longest argument that
+/// it takes.
+pub fn ship(
+    depot: &mut Depot,
+    (sink, marker): (&mut dyn Sink, &Marker),
+    (db, keys): (u32, &[&[u8]]),
+    argument_bytes_max: u64,
+    progress: &dyn Fn(u64),
+    stop: &Stop,
+) -> Result<(), Fault> {
+    for some in keys.chunks(KEYS_MAX) {
+        if stop.requested() {
+            return Err(Fault::Wait("asked to stop".into()));
+        }
+        depot.enter(db)?;
+        let found = depot.look(some).map_err(|error| depot.failed(&error))?;
+        let mut commands: Vec<OwnCommand> = Vec::new();
+        let mut large: Vec<&[u8]> = Vec::new();
+        for (key, found) in some.iter().zip(found) {
+            match found {
+                Found::Nothing => {}
+                Found::Payload { bytes, deadline_ms } if (bytes.len() as u64) < argument_bytes_max => {
+                    commands.push(restore(key, bytes, deadline_ms));
+                }
+                Found::Payload { .. } | Found::Large => large.push(key),
+            }
+        }
+        // What was read is only right if the marker was there all the time.
+        depot.enter(db)?;
+        if !commands.is_empty() {
+            sink.run(marker, db, &commands)?;
+        }
+        for key in large {
+            ship_large(depot, (sink, marker), (db, key), argument_bytes_max)?;
+        }
+        progress(some.len() as u64);
+    }
+    Ok(())
+}
+
+/// Removes keys from the lane that has held them.
+pub fn remove(sink: &mut dyn Sink, marker: &Marker, (db, keys): (u32, &[&[u8]])) -> Result<(), Fault> {
+    for some in keys.chunks(REMOVED_MAX) {
+        let names = some.iter().map(|key| key.to_vec());
+        sink.run(marker, db, &[std::iter::once(b"UNLINK".to_vec()).chain(names).collect()])?;
+    }
+    Ok(())
+}
+
+fn ship_large(
+    depot: &mut Depot,
+    (sink, marker): (&mut dyn Sink, &Marker),
+    (db, key): (u32, &[u8]),
+    argument_bytes_max: u64,
+) -> Result<(), Fault> {
+    let size = depot.sizes(&[key]).map_err(|error| depot.failed(&error))?;
+    let is_whole = size.first().copied().flatten().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX);
+    let is_stream = pieces::is_indivisible(depot, key)?;
+    if is_whole || is_stream {
+        let found = depot.payloads(&[key]).map_err(|error| depot.failed(&error))?;
+        match found.into_iter().next() {
+            Some(Found::Payload { bytes, deadline_ms }) if (bytes.len() as u64) < argument_bytes_max => {
+                depot.enter(db)?;
+                return sink.run(marker, db, &[restore(key, bytes, deadline_ms)]);
+            }
+            Some(Found::Payload { bytes, .. }) if is_stream => {
+                return Err(Fault::Fatal(pieces::too_large(&sink.name(), key, bytes.len() as u64)));
+            }
+            Some(Found::Payload { .. }) => {}
+            _ => return Ok(()),
+        }
+    }
+    pieces::ship(depot, (sink, marker), (db, key))
+}
+
+fn restore(key: &[u8], payload: Vec<u8>, deadline_ms: Option<i64>) -> OwnCommand {
+    let deadline = deadline_ms.unwrap_or(0).to_string().into_bytes();
+    vec![b"RESTORE".to_vec(), key.to_vec(), deadline, payload, b"REPLACE".to_vec(), b"ABSTTL".to_vec()]
+}

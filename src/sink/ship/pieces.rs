@@ -1,0 +1,164 @@
+//! Brings a large key piece by piece.
+
+use redis::RedisError;
+
+use super::Depot;
+use crate::error::{Error, Kind, shown};
+use crate::marker::Marker;
+use crate::sink::{Fault, OwnCommand, Sink};
+
+/// Bytes of a string in one piece.
+const STRING_BYTES: u64 = 4 << 20;
+/// Elements in one piece, about; an element may be large itself.
+const ELEMENTS: usize = 128;
+
+/// Whether a key's type can only go as a whole.
+pub(super) fn is_indivisible(depot: &mut Depot, key: &[u8]) -> Result<bool, Fault> {
+    let kind = kind(depot, key).map_err(|error| depot.failed(&error))?;
+    Ok(!["string", "list", "set", "zset", "hash", "none"].contains(&kind.as_str()))
+}
+
+/// The error for a key that cannot go at all.
+pub(super) fn too_large(target: &str, key: &[u8], bytes: u64) -> Error {
+    Error::new(Kind::Stopped, "a key that has to be brought from one target to another is too large for it")
+        .place("target", target)
+        .place("key", shown(key))
+        .place("size", format!("{bytes} bytes"))
+        .remedy("raise the target's proto-max-bulk-len; then run the same command again, it resumes")
+}
+
+fn kind(depot: &mut Depot, key: &[u8]) -> Result<String, RedisError> {
+    redis::cmd("TYPE").arg(key).query(&mut depot.connection)
+}
+
+/// Brings a key that is not indivisible.
+pub(super) fn ship(
+    depot: &mut Depot,
+    (sink, marker): (&mut dyn Sink, &Marker),
+    (db, key): (u32, &[u8]),
+) -> Result<(), Fault> {
+    // An earlier attempt may have left something.
+    sink.run(marker, db, &[vec![b"DEL".to_vec(), key.to_vec()]])?;
+    let mut pieces = Pieces { depot, key, kind: String::new(), at: 0, cursor: None };
+    let failed = |pieces: &Pieces<'_>, error: &RedisError| pieces.depot.failed(error);
+    pieces.kind = kind(pieces.depot, key).map_err(|error| failed(&pieces, &error))?;
+    loop {
+        let commands = pieces.next().map_err(|error| failed(&pieces, &error))?;
+        // What was read is only right if the marker was there all the time.
+        pieces.depot.enter(db)?;
+        match commands {
+            None => break,
+            Some(commands) if commands.is_empty() => {}
+            Some(commands) => sink.run(marker, db, &commands)?,
+        }
+    }
+    let deadline: i64 = redis::cmd("PEXPIRETIME")
+        .arg(key)
+        .query(&mut pieces.depot.connection)
+        .map_err(|error| failed(&pieces, &error))?;
+    if deadline >= 0 {
+        let deadline = deadline.to_string().into_bytes();
+        sink.run(marker, db, &[vec![b"PEXPIREAT".to_vec(), key.to_vec(), deadline]])?;
+    }
+    Ok(())
+}
+
+struct Pieces<'d> {
+    depot: &'d mut Depot,
+    key: &'d [u8],
+    kind: String,
+    /// How much of a string or list has been read.
+    at: u64,
+    /// Where a scan goes on.
+    cursor: Option<String>,
+}
+
+impl Pieces<'_> {
+    /// The commands of the next piece; `None` at the end.
+    fn next(&mut self) -> Result<Option<Vec<OwnCommand>>, RedisError> {
+        match self.kind.as_str() {
+            "string" => self.string(),
+            "list" => self.list(),
+            "set" => self.scan("SSCAN", b"SADD", |members| members),
+            "zset" => self.scan("ZSCAN", b"ZADD", |mut pairs| {
+                // A score comes before its member.
+                pairs.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+                pairs
+            }),
+            "hash" => self.hash(),
+            _ => Ok(None),
+        }
+    }
+
+    fn command(&self, name: &[u8], arguments: impl IntoIterator<Item = Vec<u8>>) -> OwnCommand {
+        [name.to_vec(), self.key.to_vec()].into_iter().chain(arguments).collect()
+    }
+
+    fn string(&mut self) -> Result<Option<Vec<OwnCommand>>, RedisError> {
+        let mut read = redis::cmd("GETRANGE");
+        read.arg(self.key).arg(self.at).arg(self.at + STRING_BYTES - 1);
+        let piece: Vec<u8> = read.query(&mut self.depot.connection)?;
+        self.at += piece.len() as u64;
+        Ok((!piece.is_empty()).then(|| vec![self.command(b"APPEND", [piece])]))
+    }
+
+    fn list(&mut self) -> Result<Option<Vec<OwnCommand>>, RedisError> {
+        let mut read = redis::cmd("LRANGE");
+        read.arg(self.key).arg(self.at).arg(self.at + ELEMENTS as u64 - 1);
+        let piece: Vec<Vec<u8>> = read.query(&mut self.depot.connection)?;
+        self.at += piece.len() as u64;
+        Ok((!piece.is_empty()).then(|| vec![self.command(b"RPUSH", piece)]))
+    }
+
+    /// What the next step of a scan finds; `None` at its end.
+    fn scanned(&mut self, scan: &str) -> Result<Option<Vec<Vec<u8>>>, RedisError> {
+        if self.cursor.as_deref() == Some("0") {
+            return Ok(None);
+        }
+        let mut read = redis::cmd(scan);
+        read.arg(self.key).arg(self.cursor.as_deref().unwrap_or("0")).arg("COUNT").arg(ELEMENTS);
+        let (next, found): (String, Vec<Vec<u8>>) = read.query(&mut self.depot.connection)?;
+        self.cursor = Some(next);
+        Ok(Some(found))
+    }
+
+    fn scan(
+        &mut self,
+        scan: &str,
+        add: &[u8],
+        arrange: impl Fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>,
+    ) -> Result<Option<Vec<OwnCommand>>, RedisError> {
+        let Some(found) = self.scanned(scan)? else { return Ok(None) };
+        let found = arrange(found);
+        Ok(Some(if found.is_empty() { Vec::new() } else { vec![self.command(add, found)] }))
+    }
+
+    fn hash(&mut self) -> Result<Option<Vec<OwnCommand>>, RedisError> {
+        let Some(pairs) = self.scanned("HSCAN")? else { return Ok(None) };
+        if pairs.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let fields: Vec<Vec<u8>> = pairs.chunks_exact(2).map(|pair| pair[0].clone()).collect();
+        let mut commands = vec![self.command(b"HSET", pairs)];
+        for (field, deadline) in fields.iter().zip(self.field_deadlines(&fields)?) {
+            if deadline >= 0 {
+                let arguments =
+                    [deadline.to_string().into_bytes(), b"FIELDS".to_vec(), b"1".to_vec(), field.clone()];
+                commands.push(self.command(b"HPEXPIREAT", arguments));
+            }
+        }
+        Ok(Some(commands))
+    }
+
+    /// None on a server that knows no deadlines of fields.
+    fn field_deadlines(&mut self, fields: &[Vec<u8>]) -> Result<Vec<i64>, RedisError> {
+        let mut read = redis::cmd("HPEXPIRETIME");
+        read.arg(self.key).arg("FIELDS").arg(fields.len()).arg(fields);
+        match read.query(&mut self.depot.connection) {
+            Err(error) if error.detail().is_some_and(|text| text.contains("unknown command")) => {
+                Ok(Vec::new())
+            }
+            found => found,
+        }
+    }
+}
