@@ -27,7 +27,9 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Whether commands that name keys of several shards are loaded.
-const TIES: bool = false;
+const TIES: bool = true;
+/// The same, if the shards are directories.
+const TIED_DIRECTORIES: bool = false;
 /// Whether deadlines of hash fields are loaded into live servers.
 const FIELDS: bool = false;
 /// Whether there is `--accept-scripts`.
@@ -80,7 +82,7 @@ fn generator(number: u64, options: GeneratorOptions) -> Generator {
 }
 
 fn options(shards: usize) -> GeneratorOptions {
-    GeneratorOptions { shards, ..GeneratorOptions::default() }
+    GeneratorOptions { shards, tied: shards == 1 || TIED_DIRECTORIES, ..GeneratorOptions::default() }
 }
 
 /// Loads `source` into masters, with each set of arguments in turn, and into directories, and compares each result.

@@ -179,8 +179,10 @@ fn layouts(source: &Source) -> Vec<Layout> {
         Layout { shards, directories, args }
     };
     let mut all: Vec<Layout> = numbers.iter().map(|shards| layout(*shards, false)).collect();
-    let last = numbers[usize::try_from(source.seed).expect("64 bits") % numbers.len()];
-    all.push(layout(last, true));
+    let into_directories =
+        if source.untied_for.is_none() && !super::TIED_DIRECTORIES { &[1] } else { numbers };
+    let nth = usize::try_from(source.seed).expect("64 bits") % into_directories.len();
+    all.push(layout(into_directories[nth], true));
     all
 }
 
