@@ -29,9 +29,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Whether commands that name keys of several shards are loaded.
 const TIES: bool = true;
 /// The same, if the shards are directories.
-const TIED_DIRECTORIES: bool = false;
+pub const TIED_DIRECTORIES: bool = false;
 /// Whether deadlines of hash fields are loaded into live servers.
-const FIELDS: bool = false;
+pub const FIELDS: bool = false;
 /// Whether there is `--accept-scripts`.
 const SCRIPTS: bool = false;
 

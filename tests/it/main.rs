@@ -18,3 +18,4 @@ mod scene;
 mod source;
 mod source_changes;
 mod table;
+mod workloads;

@@ -117,9 +117,9 @@ impl Fleet {
         let loader = Loader::new(work.path()).arg(&reference.path).args(&layout.args);
         let loader = loader.arg("--checkpoint").arg(work.path().join("checkpoint"));
         let held = if layout.directories {
-            into_directories(loader, work.path(), layout.shards, reference.made_ms)
+            load_into_directories(loader, work.path(), layout.shards, reference.made_ms)
         } else {
-            self.into_masters(loader, layout.shards, reference.made_ms)
+            self.load_into_masters(loader, layout.shards, reference.made_ms)
         };
         match held {
             Err(output) => Verdict::Failed(output),
@@ -134,7 +134,12 @@ impl Fleet {
         }
     }
 
-    fn into_masters(&mut self, loader: Loader, shards: usize, made_ms: i64) -> Result<Vec<Snapshot>, Output> {
+    fn load_into_masters(
+        &mut self,
+        loader: Loader,
+        shards: usize,
+        made_ms: i64,
+    ) -> Result<Vec<Snapshot>, Output> {
         self.mend();
         let targets = &self.masters[..shards];
         let output = loader.servers(targets).run();
@@ -157,7 +162,7 @@ impl Fleet {
     }
 }
 
-fn into_directories(
+fn load_into_directories(
     loader: Loader,
     work: &Path,
     shards: usize,

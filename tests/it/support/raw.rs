@@ -72,6 +72,13 @@ impl Raw {
         self.ask(&[&words]).remove(0)
     }
 
+    /// Sends one command whose arguments hold no blanks; the reply is to be read later.
+    pub fn send_words(&mut self, line: &str) {
+        let mut bytes = Vec::new();
+        aof::push_words(&mut bytes, line);
+        self.stream.get_mut().write_all(&bytes).expect("the server takes it");
+    }
+
     /// The next reply, to what was asked or to a command that blocks.
     pub fn read(&mut self) -> Reply {
         let mut line = Vec::new();
