@@ -6,6 +6,7 @@
 mod campaign;
 mod coverage;
 mod judge;
+mod prefixes;
 mod random;
 mod shrink;
 mod source;

@@ -17,7 +17,7 @@ const SECONDS: u64 = 15;
 /// Sources that are played until every command was seen.
 const PLAYED_MAX: u64 = 150;
 
-fn settings(server: &Server) -> Settings {
+pub fn settings(server: &Server) -> Settings {
     Settings {
         ties: switch("TIES", super::TIES),
         fields: switch("FIELDS", super::FIELDS),
