@@ -3,6 +3,14 @@
 //! Each source's seed is printed; `DIFFERENTIAL_SEED=<number>` runs the tests again from that base seed, and
 //! `DIFFERENTIAL_SOURCES=<count>` tries more sources than the few of a usual run.
 
+mod campaign;
+mod coverage;
+mod judge;
+mod prefixes;
+mod random;
+mod shrink;
+mod source;
+
 use crate::scene::{Scene, assert_untouched, reference, servers, started};
 use crate::support::aof::{self, MultiPart};
 use crate::support::binary::Binary;
@@ -18,6 +26,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Whether commands that name keys of several shards are loaded.
+const TIES: bool = true;
+/// The same, if the shards are directories.
+pub const TIED_DIRECTORIES: bool = false;
+/// Whether deadlines of hash fields are loaded into live servers.
+pub const FIELDS: bool = false;
+/// Whether there is `--accept-scripts`.
+const SCRIPTS: bool = false;
+
+/// `DIFFERENTIAL_<name>`, a number.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(format!("DIFFERENTIAL_{name}")).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("DIFFERENTIAL_{name} is a number, not {text:?}")))
+}
+
+/// `DIFFERENTIAL_<name>`, 0 or 1.
+fn switch(name: &str, usual: bool) -> bool {
+    number(name).map_or(usual, |number| number != 0)
+}
+
+fn scripts_wanted() -> bool {
+    switch("SCRIPTS", SCRIPTS)
+}
 
 /// Limits so small that nearly every command is a batch of its own or begins one.
 const SMALL_BATCHES: [&str; 4] = ["--batch-commands", "3", "--batch-bytes", "1KiB"];
@@ -51,7 +83,7 @@ fn generator(number: u64, options: GeneratorOptions) -> Generator {
 }
 
 fn options(shards: usize) -> GeneratorOptions {
-    GeneratorOptions { shards, ..GeneratorOptions::default() }
+    GeneratorOptions { shards, tied: shards == 1 || TIED_DIRECTORIES, ..GeneratorOptions::default() }
 }
 
 /// Loads `source` into masters, with each set of arguments in turn, and into directories, and compares each result.

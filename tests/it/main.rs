@@ -20,3 +20,4 @@ mod source;
 mod source_changes;
 mod table;
 mod ties;
+mod workloads;

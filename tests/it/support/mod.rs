@@ -10,6 +10,7 @@ pub mod generate;
 pub mod loader;
 pub mod port;
 pub mod proxy;
+pub mod raw;
 pub mod rdb;
 pub mod reference;
 pub mod relay;

@@ -9,6 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Keys read at a time; bounds what one round of replies holds.
 const KEYS_PER_ROUND: usize = 100;
+/// From the making of a source to the end of its last load.
+const LOADING_MS_MAX: i64 = 3_600_000;
+/// Relative deadlines are fewer units away than this.
+const UNITS_MAX: i64 = 100;
+/// What commands subtract from the clock before they note it (XCLAIM IDLE), and more.
+const CLOCKS_DIFFER_MS: i64 = 5_000;
 /// SCAN's COUNT.
 const SCAN_COUNT: &[u8] = b"1000";
 
@@ -19,7 +25,7 @@ pub type Libraries = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>;
 pub type Name = (u32, Vec<u8>);
 
 /// One server's keys in all databases and its function libraries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Every key that was there while reading, also those past their deadline.
     pub keys: BTreeMap<Name, Entry>,
@@ -71,8 +77,7 @@ impl Snapshot {
 
     /// The same over a connection, for servers that were not started here.
     pub fn read(conn: &mut Connection) -> Self {
-        let able =
-            Able { pexpiretime: knows(conn, "PEXPIRETIME"), hpexpiretime: knows(conn, "HPEXPIRETIME") };
+        let able = Able::of(conn);
         let info = text(&ask(conn, &[b"INFO", b"KEYSPACE"]));
         let mut keys = BTreeMap::new();
         for database in databases(&info) {
@@ -92,6 +97,29 @@ impl Snapshot {
     #[must_use]
     pub fn without(mut self, skip: impl Fn(u32, &[u8]) -> bool) -> Self {
         self.keys.retain(|(database, key), _| !skip(*database, key));
+        self
+    }
+
+    /// Takes the clock out of what depends on the moment of loading: deadlines that are whole multiples of `unit_ms` from
+    /// a moment after `made_ms`, and delivery times of streams' entries after it.
+    #[must_use]
+    pub fn without_clock(mut self, made_ms: i64, unit_ms: i64) -> Self {
+        let steady = |deadline: &mut Option<i64>| {
+            if let Some(after) = deadline.map(|at| at - made_ms).filter(|after| *after > unit_ms / 2)
+                && after % unit_ms < LOADING_MS_MAX
+                && after / unit_ms < UNITS_MAX
+            {
+                *deadline = Some(made_ms + after / unit_ms * unit_ms);
+            }
+        };
+        for entry in self.keys.values_mut() {
+            steady(&mut entry.deadline_ms);
+            match &mut entry.content {
+                Content::Hash(fields) => fields.values_mut().for_each(|(_, deadline)| steady(deadline)),
+                Content::Stream(stream) => stream.forget_deliveries_after(made_ms - CLOCKS_DIFFER_MS),
+                _ => {}
+            }
+        }
         self
     }
 
@@ -120,6 +148,34 @@ impl Snapshot {
 struct Able {
     pexpiretime: bool,
     hpexpiretime: bool,
+}
+
+impl Able {
+    fn of(conn: &mut Connection) -> Self {
+        Self { pexpiretime: knows(conn, "PEXPIRETIME"), hpexpiretime: knows(conn, "HPEXPIRETIME") }
+    }
+}
+
+/// Reads single keys, again and again.
+pub struct KeyReader {
+    conn: Connection,
+    able: Able,
+}
+
+impl KeyReader {
+    /// One with a connection of its own.
+    pub fn of(server: &Server) -> Self {
+        let mut conn = server.conn();
+        let able = Able::of(&mut conn);
+        Self { conn, able }
+    }
+
+    /// Those of these keys that are there.
+    pub fn read(&mut self, database: u32, names: &[Vec<u8>]) -> BTreeMap<Name, Entry> {
+        ask(&mut self.conn, &[b"SELECT", database.to_string().as_bytes()]);
+        let entries = read_round(&mut self.conn, names, self.able);
+        entries.into_iter().map(|(name, entry)| ((database, name), entry)).collect()
+    }
 }
 
 fn now_ms() -> i64 {

@@ -55,6 +55,17 @@ impl Stream {
         }
     }
 
+    /// Entries that were delivered after `since_ms` all count as delivered then: the time is the clock's.
+    pub fn forget_deliveries_after(&mut self, since_ms: i64) {
+        for group in self.groups.values_mut() {
+            let steady = |mut one: Pending| {
+                one.delivered_ms = one.delivered_ms.min(since_ms);
+                one
+            };
+            group.pending = std::mem::take(&mut group.pending).into_iter().map(steady).collect();
+        }
+    }
+
     /// What differs, in words; empty when nothing does. Facts that only one server version tells are passed over.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();

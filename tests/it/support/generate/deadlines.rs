@@ -13,7 +13,7 @@ pub(super) fn deadline(dice: &mut Dice) -> Command {
         2 => command!["EXPIREAT", key, dice.deadline_ms() / 1000],
         3 if dice.options.relative_deadlines => {
             let name = dice.pick(&["EXPIRE", "PEXPIRE"]);
-            command![name, key, dice.relative()]
+            command![name, key, dice.relative(name == "EXPIRE")]
         }
         4 if dice.one_in(10) => command!["PEXPIREAT", key, unreadable(dice)],
         _ => command!["PEXPIREAT", key, dice.deadline_ms()],
@@ -31,7 +31,7 @@ pub(super) fn getex(dice: &mut Dice, key: Vec<u8>) -> Command {
     match dice.below(6) {
         0 => made.extend(command![dice.keyword("PERSIST")]),
         1 => {}
-        2 if dice.options.relative_deadlines => made.extend(command!["PX", dice.relative()]),
+        2 if dice.options.relative_deadlines => made.extend(command!["PX", dice.relative(false)]),
         _ => add_absolute(dice, &mut made),
     }
     made
@@ -43,7 +43,7 @@ pub(super) fn add_to_set(dice: &mut Dice, made: &mut Command) {
         0 => made.extend(command![dice.keyword("KEEPTTL")]),
         1 if dice.options.relative_deadlines => {
             let word = dice.pick(&["EX", "PX"]);
-            made.extend(command![dice.keyword(word), dice.relative()]);
+            made.extend(command![dice.keyword(word), dice.relative(word == "EX")]);
         }
         2..5 => add_absolute(dice, made),
         _ => {}

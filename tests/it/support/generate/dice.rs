@@ -6,6 +6,7 @@ use super::payloads::Payloads;
 use super::streams::Streams;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Of the keys asked for, one in so many is of another type, for failures that servers also see.
@@ -15,6 +16,8 @@ const BIG_ONE_IN: usize = 400;
 const FAR_MS: i64 = 4_102_444_800_000;
 /// Two years after 1970 to 2023: past on every clock.
 const PAST_MS: i64 = 1_700_000_000_000;
+/// Relative deadlines are a few times this, about 12 days: a judge may round what the moment of loading adds.
+pub const RELATIVE_UNIT_MS: i64 = 1_000_000_000;
 
 /// What is awkward for whoever reads RESP as text, or numbers too generously.
 const ODD: [&[u8]; 14] = [
@@ -44,7 +47,11 @@ pub(super) struct Dice {
     pub streams: Streams,
     /// The database that commands run in.
     pub database: usize,
-    made_ms: i64,
+    /// Whether a MULTI is open.
+    pub in_transaction: bool,
+    /// The servers' commands, if they were asked.
+    pub known: Option<BTreeSet<String>>,
+    pub made_ms: i64,
 }
 
 impl Dice {
@@ -60,6 +67,8 @@ impl Dice {
             payloads: Payloads::default(),
             streams: Streams::default(),
             database: 0,
+            in_transaction: false,
+            known: None,
             made_ms,
         }
     }
@@ -183,15 +192,26 @@ impl Dice {
     /// A deadline in ms since 1970: past, far, or near when allowed.
     pub fn deadline_ms(&mut self) -> i64 {
         match self.below(20) {
+            0..4 if !self.options.past_deadlines => self.far_ms(),
             0 => self.pick(&[1, 999, 1000]),
             1..4 => self.between(1, PAST_MS),
             4..8 if self.options.near_deadlines => self.made_ms + self.between(1000, 3000),
-            _ => self.between(FAR_MS, 2 * FAR_MS),
+            _ => self.far_ms(),
         }
     }
 
+    /// A deadline after the year 2100.
+    pub fn far_ms(&mut self) -> i64 {
+        self.between(FAR_MS, 2 * FAR_MS)
+    }
+
+    /// Whether the servers know a command that came after 7.0.
+    pub fn knows(&self, name: &str) -> bool {
+        self.known.as_ref().is_some_and(|known| known.contains(name))
+    }
+
     /// Seconds or ms from the moment of loading.
-    pub fn relative(&mut self) -> i64 {
-        self.between(100_000, 900_000)
+    pub fn relative(&mut self, seconds: bool) -> i64 {
+        self.between(1, 9) * RELATIVE_UNIT_MS / if seconds { 1000 } else { 1 }
     }
 }

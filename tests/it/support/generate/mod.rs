@@ -14,17 +14,23 @@ mod keys;
 mod lists;
 mod payloads;
 mod reads;
+mod scripts;
 mod sets;
 mod several;
 mod sorted;
+mod stories;
 mod streams;
 mod strings;
+mod templates;
 
 pub use command::Command;
 use command::command;
 use dice::Dice;
+pub use dice::RELATIVE_UNIT_MS;
 use frame::Framer;
 pub use payloads::Payloads;
+pub use scripts::sums as script_sums;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What may occur in the source. The default is all that must load exactly, to the millisecond.
 #[derive(Clone, Debug)]
@@ -55,7 +61,19 @@ pub struct GeneratorOptions {
     /// Deadlines 1 to 3 s after the generator was made: they pass while a test runs.
     pub near_deadlines: bool,
     /// EXPIRE, SETEX and so on: their deadlines depend on the moment of loading and cannot be equal to the millisecond.
+    /// Whole [`RELATIVE_UNIT_MS`], so that a judge can tell them from all others.
     pub relative_deadlines: bool,
+    /// Deadlines before the source was made.
+    pub past_deadlines: bool,
+    /// Every other command that a server loads, blocking ones and failing ones too; delivery times of some entries of
+    /// streams are then the clock's.
+    pub rare: bool,
+    /// Sequences as programs send them; they tie keys of any shard.
+    pub stories: bool,
+    /// Deadlines of hash fields, if the servers know the commands.
+    pub fields: bool,
+    /// EVAL, EVALSHA and FCALL.
+    pub scripts: bool,
 }
 
 impl Default for GeneratorOptions {
@@ -74,6 +92,11 @@ impl Default for GeneratorOptions {
             timestamps: true,
             near_deadlines: false,
             relative_deadlines: false,
+            past_deadlines: true,
+            rare: false,
+            stories: false,
+            fields: false,
+            scripts: false,
         }
     }
 }
@@ -84,6 +107,8 @@ pub struct Generator {
     seed: u64,
     dice: Dice,
     framer: Framer,
+    /// What is still to come of a story.
+    waiting: VecDeque<Command>,
 }
 
 /// One step of the generator: a family of commands and how often it is chosen, relative to the others.
@@ -109,7 +134,7 @@ impl Generator {
     /// A generator whose choices all follow from the seed.
     pub fn new(seed: u64, options: GeneratorOptions) -> Self {
         let framer = Framer::new(seed, &options);
-        Self { seed, dice: Dice::new(seed, options), framer }
+        Self { seed, dice: Dice::new(seed, options), framer, waiting: VecDeque::new() }
     }
 
     /// Also makes RESTORE commands, of values dumped by a server that is not newer than any that has to load them.
@@ -117,6 +142,25 @@ impl Generator {
     pub fn with_payloads(mut self, payloads: Payloads) -> Self {
         self.dice.payloads = payloads;
         self
+    }
+
+    /// Leaves out commands that the servers do not know; without it, those of 7.0 are made.
+    #[must_use]
+    pub fn with_known(mut self, known: BTreeSet<String>) -> Self {
+        self.dice.known = Some(known);
+        self
+    }
+
+    /// When it was made, in ms since 1970: what deadlines and delivery times near the clock are counted from.
+    pub fn made_ms(&self) -> i64 {
+        self.dice.made_ms
+    }
+
+    /// One command as a record of an AOF.
+    pub fn framed(&mut self, command: &Command) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.framer.push(&mut out, command);
+        out
     }
 
     /// The seed, for the message of a failed test.
@@ -155,13 +199,22 @@ impl Generator {
             return self.one(made);
         }
         made.push(self.cased(command!["MULTI"]));
+        self.dice.in_transaction = true;
         for _ in 0..self.dice.below(12) {
+            if self.dice.options.rare && self.dice.one_in(40) {
+                // A torn transaction that others were appended to: queued, and an error at EXEC.
+                made.push(self.cased(command!["MULTI"]));
+            }
             self.one(made);
         }
+        self.dice.in_transaction = false;
         made.push(self.cased(command!["EXEC"]));
     }
 
     fn one(&mut self, made: &mut Vec<Command>) {
+        if self.dice.options.stories && self.tell(made) {
+            return;
+        }
         if self.dice.one_in(15) {
             self.dice.database = self.dice.any_database();
             let select = command!["SELECT", self.dice.database];
@@ -171,8 +224,43 @@ impl Generator {
         made.push(self.cased(command));
     }
 
+    /// Begins a story or goes on with the one that is under way.
+    fn tell(&mut self, made: &mut Vec<Command>) -> bool {
+        if self.waiting.is_empty() && self.dice.one_in(12) {
+            self.waiting.extend(stories::story(&mut self.dice));
+        }
+        // What others do comes in between, unless it would happen in another database.
+        if self.waiting.is_empty() || self.dice.one_in(3) {
+            return false;
+        }
+        let next = self.waiting.pop_front().expect("it is not empty");
+        if next[0] == b"SELECT" {
+            let number = String::from_utf8_lossy(&next[1]);
+            self.dice.database = number.parse().expect("a story selects a database that is there");
+        }
+        let next = self.cased(next);
+        made.push(next);
+        true
+    }
+
     fn write_or_read(&mut self) -> Command {
         let dice = &mut self.dice;
+        if dice.options.scripts && dice.one_in(30) {
+            return scripts::call(dice);
+        }
+        if dice.options.rare
+            && dice.one_in(4)
+            && let Some(made) = templates::one(dice)
+        {
+            return made;
+        }
+        if dice.options.rare
+            && dice.options.broadcast
+            && dice.one_in(100)
+            && let Some(made) = templates::libraries(dice)
+        {
+            return made;
+        }
         if dice.options.broadcast && dice.one_in(120) {
             return global::broadcast(dice);
         }

@@ -12,6 +12,7 @@ use redis::Value;
 #[derive(Clone, Debug, Default)]
 pub struct Payloads {
     values: Vec<(Kind, Vec<u8>)>,
+    functions: Option<Vec<u8>>,
 }
 
 /// How the dumped values are made, each in the key `it`; small and large, since encodings differ.
@@ -52,7 +53,16 @@ impl Payloads {
             *bytes = wire::bytes(&wire::ask(conn, &[b"DUMP", b"it"]));
             wire::ask(conn, &[b"DEL", b"it"]);
         }
-        Self { values }
+        let code = "#!lua name=dumped\nredis.register_function('f_dumped', function() return 1 end)";
+        wire::ask(conn, &[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()]);
+        let functions = Some(wire::bytes(&wire::ask(conn, &[b"FUNCTION", b"DUMP"])));
+        wire::ask(conn, &[b"FUNCTION", b"DELETE", b"dumped"]);
+        Self { values, functions }
+    }
+
+    /// What FUNCTION DUMP said of a library; none without a server.
+    pub(super) fn functions(&self) -> Option<Vec<u8>> {
+        self.functions.clone()
     }
 }
 
@@ -68,7 +78,7 @@ pub(super) fn restore(dice: &mut Dice) -> Option<Command> {
     let name = dice.pick(&["RESTORE", "RESTORE", "RESTORE-ASKING"]);
     let relative = dice.options.relative_deadlines && dice.one_in(3);
     let deadline = match dice.below(3) {
-        _ if relative => dice.relative(),
+        _ if relative => dice.relative(false),
         0 => 0,
         _ => dice.deadline_ms(),
     };

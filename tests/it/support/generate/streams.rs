@@ -168,7 +168,14 @@ fn known_ids(dice: &mut Dice, key: &[u8]) -> Vec<Vec<u8>> {
     (0..=dice.below(3)).map(|_| known_id(dice, key).into_bytes()).collect()
 }
 
-fn known_id(dice: &mut Dice, key: &[u8]) -> String {
+/// A moment after all entries so far.
+pub(super) fn next_ms(dice: &mut Dice) -> i64 {
+    dice.streams.entries += 1;
+    FIRST_MS + dice.streams.entries
+}
+
+/// An entry that was probably added.
+pub(super) fn known_id(dice: &mut Dice, key: &[u8]) -> String {
     let place = (dice.database, key.to_vec());
     let count = dice.streams.ids.get(&place).map_or(0, Vec::len);
     if count == 0 {

@@ -17,7 +17,7 @@ pub(super) fn text(dice: &mut Dice) -> Command {
         5 => deadlines::getex(dice, key),
         6 if dice.options.relative_deadlines => {
             let name = dice.pick(&["SETEX", "PSETEX"]);
-            command![name, key, dice.relative(), dice.value()]
+            command![name, key, dice.relative(name == "SETEX"), dice.value()]
         }
         _ => {
             let value = dice.value();
