@@ -284,7 +284,9 @@ fn rewritten<'a>(arguments: &[&'a [u8]], clock: deadline::Clock) -> Option<Vec<C
     }
     match deadline::shift(spec.rewrite, arguments, clock) {
         deadline::Shifted::Changed(arguments, _) => Some(arguments),
-        deadline::Shifted::AsItStands | deadline::Shifted::Refused(_) => None,
+        deadline::Shifted::AsItStands
+        | deadline::Shifted::Refused(_)
+        | deadline::Shifted::FieldRefused(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{OwnLane, Placement, Routing, Takes, Touches};
-use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
+use crate::command::{Class, Rewrite, Spec, deadline, fields, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
 
@@ -110,7 +110,7 @@ pub enum Refusal {
     Script,
     /// SORT with a pattern reads keys it does not name.
     Pattern,
-    /// It sets deadlines of hash fields.
+    /// A deadline of a hash field cannot be shifted.
     FieldDeadline,
     /// Its deadline cannot be shifted.
     Deadline,
@@ -137,7 +137,9 @@ impl Refusal {
             Refusal::SeveralShards => "needs keys of several shards at once",
             Refusal::Script => "runs a script, whose keys and deadlines cannot be seen",
             Refusal::Pattern => "reads keys through a pattern, on whatever shard they are",
-            Refusal::FieldDeadline => "sets deadlines of hash fields that live targets cannot be given yet",
+            Refusal::FieldDeadline => {
+                "a hash field's deadline is between the years 3079 and 4188, where none can be while loading"
+            }
             Refusal::Deadline => "its deadline is too far in the future (or -1) to be shifted",
             Refusal::MarkerKey => "touches the key that holds the loader's marker (see --marker-key)",
             Refusal::Discard => "DISCARD inside a transaction",
@@ -276,20 +278,29 @@ impl<P: Placement> Rules<P> {
     fn form(&self, spec: &Spec, command: &Command<'_>, lane: usize) -> Result<Form, Refusal> {
         // SET without options is by far the most frequent command that could need rewriting.
         let plain = spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && command.head.argc == 3);
-        if plain || self.live[lane].is_none() {
+        if plain {
             return Ok(canonical(command));
         }
-        self.rewritten(spec, command)
+        match self.live[lane] {
+            Some(takes) => self.rewritten(spec, command, takes),
+            None => Ok(canonical(command)),
+        }
     }
 
-    fn rewritten(&self, spec: &Spec, command: &Command<'_>) -> Result<Form, Refusal> {
-        match spec.rewrite {
-            Rewrite::Field => return Err(Refusal::FieldDeadline),
-            Rewrite::StreamTrim => return Ok(Form::Rewritten),
-            Rewrite::Restore if restores_field_deadlines(command) => return Err(Refusal::FieldDeadline),
-            _ => {}
+    fn rewritten(&self, spec: &Spec, command: &Command<'_>, takes: Takes) -> Result<Form, Refusal> {
+        if spec.rewrite == Rewrite::StreamTrim {
+            return Ok(Form::Rewritten);
         }
         let arguments = command.arguments();
+        let in_fields = matches!(spec.rewrite, Rewrite::FieldExpire { .. } | Rewrite::FieldOption { .. });
+        let lacks = match spec.rewrite {
+            Rewrite::Restore => fields::restored(&arguments).filter(|kind| !takes.kind(*kind)),
+            _ if in_fields && !takes.field_deadlines() => Some(Kind::HashFields),
+            _ => None,
+        };
+        if let Some(kind) = lacks {
+            return Err(Refusal::TargetLacks(kind));
+        }
         match deadline::shift(spec.rewrite, &arguments, self.clock) {
             deadline::Shifted::AsItStands => Ok(canonical(command)),
             deadline::Shifted::Changed(..) if self.is_last(spec, command, &arguments) => {
@@ -301,6 +312,7 @@ impl<P: Placement> Rules<P> {
             }
             deadline::Shifted::Changed(..) => Ok(Form::Rewritten),
             deadline::Shifted::Refused(_) => Err(Refusal::Deadline),
+            deadline::Shifted::FieldRefused(_) => Err(Refusal::FieldDeadline),
         }
     }
 
@@ -312,8 +324,8 @@ impl<P: Placement> Rules<P> {
         };
         let compares =
             |option: &&[u8]| option.eq_ignore_ascii_case(b"GT") || option.eq_ignore_ascii_case(b"LT");
-        let compared =
-            matches!(spec.rewrite, Rewrite::Expire { .. }) && arguments.iter().skip(3).any(compares);
+        let compared = matches!(spec.rewrite, Rewrite::Expire { .. } | Rewrite::FieldExpire { .. })
+            && arguments.iter().skip(3).any(compares);
         !compared && touches.is_last(command.db, crc32fast::hash(command.first()), command.ordinal)
     }
 
@@ -332,12 +344,6 @@ fn canonical(command: &Command<'_>) -> Form {
 pub fn database(text: &[u8]) -> Option<u32> {
     let number = crate::command::integer(text)?;
     u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32)
-}
-
-/// Whether a RESTORE carries a hash with field deadlines: types 22 to 25 of Redis, 22 of Valkey (rdb.h).
-fn restores_field_deadlines(command: &Command<'_>) -> bool {
-    let payload = Arguments::of(command.bytes).nth(3);
-    payload.and_then(<[u8]>::first).is_some_and(|kind| (22..=25).contains(kind))
 }
 
 #[cfg(test)]

@@ -76,11 +76,55 @@ fn classes_decide() {
         ("SET a v PXAT 5", Routed::Lane(1, Form::Rewritten, Reach::All)),
         ("XADD a 1-1 f v", Routed::Lane(1, Form::Rewritten, Reach::All)),
         ("PEXPIREAT a 4000000000000000000", Routed::Refused(Refusal::Deadline)),
-        ("HSETEX a PX 5 FIELDS 1 f v", Routed::Refused(Refusal::FieldDeadline)),
+        ("HSETEX a PX 5 FIELDS 1 f v", Routed::Lane(1, Form::Rewritten, Reach::All)),
+        ("HSETEX a KEEPTTL FIELDS 1 f v", Routed::Lane(1, Form::Verbatim, Reach::All)),
+        ("HPEXPIREAT a 35000000000000 FIELDS 1 f", Routed::Refused(Refusal::FieldDeadline)),
+        ("HPEXPIREAT a 70000000000000 FIELDS 1 f", Routed::Lane(1, Form::Rewritten, Reach::All)),
         ("ZUNIONSTORE a x d", Routed::Lane(1, Form::Verbatim, Reach::All)),
     ];
     for (text, expected) in cases {
         assert_eq!(route(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn targets_without_deadlines_of_fields_get_none() {
+    let takes = |rdb_version, product| Takes { rdb_version, product, argument_bytes_max: 1 << 20 };
+    let lacks = Routed::Refused(Refusal::TargetLacks(Kind::HashFields));
+    let sent = Routed::Lane(1, Form::Rewritten, Reach::All);
+    for (takes, expected) in [
+        (takes(10, Product::Redis), lacks),
+        (takes(11, Product::Redis), lacks),
+        (takes(12, Product::Redis), sent),
+        (takes(80, Product::Valkey), sent),
+    ] {
+        let rules = Rules { live: vec![Some(takes); 2], ..rules(2) };
+        for text in ["HEXPIRE a 5 FIELDS 1 f", "HSETEX a PX 5 FIELDS 1 f v", "HGETEX a PX 5 FIELDS 1 f"] {
+            assert_eq!(plain(route_with(&rules, text)), expected, "{text}");
+        }
+        assert_eq!(
+            plain(route_with(&rules, "HPERSIST a FIELDS 1 f")),
+            Routed::Lane(1, Form::Verbatim, Reach::All)
+        );
+    }
+}
+
+#[test]
+fn the_last_command_on_a_hash_keeps_its_deadline() {
+    let touches = Touches::new(10);
+    touches.key(0, crc32fast::hash(b"a"), 1);
+    let rules = Rules { touches: Some(Arc::new(touches)), ..rules(2) };
+    for (text, form) in [
+        ("HPEXPIREAT a 5 FIELDS 1 f", Form::Verbatim),
+        ("HPEXPIREAT a 5 NX FIELDS 1 f", Form::Verbatim),
+        ("HPEXPIREAT a 5 GT FIELDS 1 f", Form::Rewritten),
+        ("HPEXPIREAT a 5 lt FIELDS 1 f", Form::Rewritten),
+        ("HPEXPIRE a 5 FIELDS 1 f", Form::Absolute),
+        ("HSETEX a EX 5 FIELDS 1 f v", Form::Absolute),
+        ("HSETEX a PXAT 5 FIELDS 1 f v", Form::Verbatim),
+        ("HPEXPIREAT b 5 FIELDS 1 f", Form::Rewritten),
+    ] {
+        assert!(matches!(route_with(&rules, text), Routed::Lane(_, found, _) if found == form), "{text}");
     }
 }
 

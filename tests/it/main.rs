@@ -11,6 +11,7 @@ mod deadlines_later;
 mod differential;
 mod drill;
 mod faults;
+mod fields;
 mod kill;
 mod rdb;
 mod resume;
