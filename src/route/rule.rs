@@ -292,13 +292,9 @@ impl<P: Placement> Rules<P> {
             return Ok(Form::Rewritten);
         }
         let arguments = command.arguments();
-        let in_fields = matches!(spec.rewrite, Rewrite::FieldExpire { .. } | Rewrite::FieldOption { .. });
-        let lacks = match spec.rewrite {
-            Rewrite::Restore => fields::restored(&arguments).filter(|kind| !takes.kind(*kind)),
-            _ if in_fields && !takes.field_deadlines() => Some(Kind::HashFields),
-            _ => None,
-        };
-        if let Some(kind) = lacks {
+        if spec.rewrite == Rewrite::Restore
+            && let Some(kind) = fields::restored(&arguments).filter(|kind| !takes.kind(*kind))
+        {
             return Err(Refusal::TargetLacks(kind));
         }
         match deadline::shift(spec.rewrite, &arguments, self.clock) {

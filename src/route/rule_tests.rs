@@ -88,24 +88,21 @@ fn classes_decide() {
 }
 
 #[test]
-fn targets_without_deadlines_of_fields_get_none() {
+fn payloads_that_a_target_does_not_know_are_refused() {
     let takes = |rdb_version, product| Takes { rdb_version, product, argument_bytes_max: 1 << 20 };
-    let lacks = Routed::Refused(Refusal::TargetLacks(Kind::HashFields));
-    let sent = Routed::Lane(1, Form::Rewritten, Reach::All);
+    let payload = crate::rdb::payload::payload(Kind::HashFieldsValkey, b"\x01\x01f\x01v\x07\0\0\0\0\0\0\0");
+    let mut bytes = Vec::new();
+    encode::command(&mut bytes, &[b"RESTORE", b"a".as_slice(), b"0", &payload]);
+    let Ok((_, frame::Record::Command(head))) = frame::record(&bytes) else { panic!("a command") };
+    let command = Command { bytes: &bytes, head, db: 0, ordinal: 1 };
+    let lacks = Routed::Refused(Refusal::TargetLacks(Kind::HashFieldsValkey));
     for (takes, expected) in [
-        (takes(10, Product::Redis), lacks),
         (takes(11, Product::Redis), lacks),
-        (takes(12, Product::Redis), sent),
-        (takes(80, Product::Valkey), sent),
+        (takes(12, Product::Redis), lacks),
+        (takes(80, Product::Valkey), Routed::Lane(1, Form::Rewritten, Reach::All)),
     ] {
         let rules = Rules { live: vec![Some(takes); 2], ..rules(2) };
-        for text in ["HEXPIRE a 5 FIELDS 1 f", "HSETEX a PX 5 FIELDS 1 f v", "HGETEX a PX 5 FIELDS 1 f"] {
-            assert_eq!(plain(route_with(&rules, text)), expected, "{text}");
-        }
-        assert_eq!(
-            plain(route_with(&rules, "HPERSIST a FIELDS 1 f")),
-            Routed::Lane(1, Form::Verbatim, Reach::All)
-        );
+        assert_eq!(plain(rules.route(&command, false)), expected, "{takes:?}");
     }
 }
 

@@ -28,11 +28,6 @@ impl Takes {
             _ => known,
         }
     }
-
-    /// Whether its hash fields can have deadlines.
-    pub fn field_deadlines(self) -> bool {
-        self.kind(Kind::HashFields) || self.kind(Kind::HashFieldsValkey)
-    }
 }
 
 #[cfg(test)]
@@ -48,7 +43,5 @@ mod tests {
         assert!(redis_8_0.kind(Kind::HashFields) && !redis_8_0.kind(Kind::HashFieldsValkey));
         assert!(valkey_8_1.kind(Kind::SetListpack) && !valkey_8_1.kind(Kind::HashFields));
         assert!(valkey_9_0.kind(Kind::HashFieldsValkey) && !valkey_9_0.kind(Kind::HashFieldsListpack));
-        let able = [redis_7_0, redis_8_0, valkey_8_1, valkey_9_0].map(Takes::field_deadlines);
-        assert_eq!(able, [false, true, false, true]);
     }
 }
