@@ -19,7 +19,7 @@ pub const OFFSET_NEAR_MS: i64 = 4_000_000_000_000_000;
 pub const OFFSET_FAR_MS: i64 = 4_000_000_000_000_000_000;
 
 /// How far deadlines of hash fields are moved, in milliseconds: servers take none past 2^46. What that means for
-/// late ones is said at [`fields::while_loading`](super::fields::while_loading).
+/// late ones is said at [`fields::while_loading`].
 pub const FIELD_OFFSET_MS: i64 = 35_000_000_000_000;
 
 /// What it takes to shift a deadline.

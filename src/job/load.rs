@@ -26,7 +26,7 @@ use crate::report::{
 use crate::route::{OwnLane, Routing, Rules};
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
-use crate::survey::{Survey, Surveyed, survey, touches};
+use crate::survey::{Survey, Surveyed, scripts, survey, touches};
 use crate::topology::Target;
 use crate::writer::{Identity, LaneBoard, LaneWriter, interrupted};
 
@@ -119,6 +119,11 @@ impl Load<'_> {
             rules.touches = Some(Arc::new(touched));
             self.times.survey_s += begun.elapsed().as_secs_f64();
         }
+        if rules.scripts.is_some() {
+            let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+            let found = self.pool.install(|| scripts(&self.source, &rules, &survey, &go_on))?;
+            rules.scripts = Some(Arc::new(found));
+        }
         let windows = survey.windows.clone();
         self.survey = Some(survey);
         self.apply(&rules, &windows, load, &found, &start)
@@ -136,6 +141,7 @@ impl Load<'_> {
                 offset_ms: if shift_ms > 0 { shift_ms } else { OFFSET_FAR_MS },
             },
             touches: None,
+            scripts: self.job.accept_scripts.then(Arc::default),
         }
     }
 
@@ -311,6 +317,7 @@ impl Load<'_> {
             times: self.times,
             shards: ShardReport::all(&self.counters, Duration::from_secs_f64(self.times.load_s)),
             ignored_errors: self.ignored(),
+            scripts: self.survey.as_ref().map_or(0, |survey| survey.tally.scripts),
             left_out: self.survey.as_ref().map_or_else(Vec::new, |survey| LeftOut::all(survey, &self.source)),
             dropped_tail: self.survey.as_ref().and_then(|survey| DroppedTail::of(survey, &self.source)),
             replicas: match (declares, outcome) {

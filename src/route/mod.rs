@@ -1,6 +1,7 @@
 //! Decides which lane a key belongs to, and from that where a command goes.
 
 mod rule;
+pub mod scripts;
 mod takes;
 mod touches;
 mod value;

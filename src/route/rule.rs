@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::scripts::Scripts;
 use super::{OwnLane, Placement, Routing, Takes, Touches};
-use crate::command::{Class, Rewrite, Spec, deadline, fields, keys, lookup, lookup_sub};
+use crate::command::{Class, Keys, Rewrite, Spec, deadline, fields, integer, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
 
@@ -54,6 +55,8 @@ pub enum Form {
     Absolute,
     /// Only the keys that belong to the lane.
     Part,
+    /// An EVALSHA, sent as EVAL if the source has brought the body; see [`Scripts`].
+    Body,
 }
 
 /// What a command reads and writes: what it must not change places with.
@@ -108,6 +111,8 @@ pub enum Refusal {
     SeveralShards,
     /// It runs a script or function.
     Script,
+    /// The same, accepted, but it declares no key that would say where.
+    KeylessScript,
     /// SORT with a pattern reads keys it does not name.
     Pattern,
     /// A deadline of a hash field cannot be shifted.
@@ -136,6 +141,7 @@ impl Refusal {
             Refusal::Arity => "wrong number of arguments",
             Refusal::SeveralShards => "needs keys of several shards at once",
             Refusal::Script => "runs a script, whose keys and deadlines cannot be seen",
+            Refusal::KeylessScript => "runs a script without declared keys, so that no shard can be told",
             Refusal::Pattern => "reads keys through a pattern, on whatever shard they are",
             Refusal::FieldDeadline => {
                 "a hash field's deadline is between the years 3079 and 4188, where none can be while loading"
@@ -170,6 +176,8 @@ pub struct Rules<P = OwnLane> {
     pub clock: deadline::Clock,
     /// Which commands are the last on their keys, if that is known: their deadlines need no shift.
     pub touches: Option<Arc<Touches>>,
+    /// The scripts of the source, if it is accepted that they run with keys and deadlines that cannot be seen.
+    pub scripts: Option<Arc<Scripts>>,
 }
 
 impl<P: Placement> Rules<P> {
@@ -192,7 +200,7 @@ impl<P: Placement> Rules<P> {
     #[inline]
     fn route_spec(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
         // Nearly all of a file: one key, the first argument, nothing to rewrite.
-        if spec.class == Class::Keyed && spec.keys == crate::command::Keys::FIRST {
+        if spec.class == Class::Keyed && spec.keys == Keys::FIRST {
             return self.keyed(spec, command, command.first());
         }
         self.route_rarer(spec, command, in_transaction)
@@ -225,7 +233,8 @@ impl<P: Placement> Rules<P> {
             Class::Exec => Routed::State(State::Exec),
             Class::Discard if in_transaction => Routed::Refused(Refusal::Discard),
             Class::Discard | Class::Read => Routed::Nowhere,
-            Class::Script => Routed::Refused(Refusal::Script),
+            Class::Script if self.scripts.is_none() => Routed::Refused(Refusal::Script),
+            Class::Script => self.several(spec, command),
             Class::Broadcast => Routed::Every(canonical(command)),
             Class::PfCount if command.head.argc > 2 => Routed::Nowhere,
             Class::PfCount => self.keyed(spec, command, command.first()),
@@ -235,7 +244,7 @@ impl<P: Placement> Rules<P> {
 
     fn several(&self, spec: &Spec, command: &Command<'_>) -> Routed {
         let arguments = command.arguments();
-        if spec.keys == crate::command::Keys::Sort {
+        if spec.keys == Keys::Sort {
             let stores = keys::positions(spec, &arguments).is_some_and(|keys| keys.len() > 1);
             if !stores {
                 return Routed::Nowhere;
@@ -244,12 +253,18 @@ impl<P: Placement> Rules<P> {
                 return Routed::Refused(Refusal::Pattern);
             }
         }
+        if spec.class == Class::Script && arguments.get(2).is_some_and(|keys| integer(keys) == Some(0)) {
+            return match self.routing.lanes() {
+                1 => Routed::Lane(0, script_form(spec, command), Reach::All),
+                _ => Routed::Refused(Refusal::KeylessScript),
+            };
+        }
         let Some(positions) = keys::positions(spec, &arguments).filter(|positions| !positions.is_empty())
         else {
             // The server answers with an error; it may do so on the lane of whatever stands first.
             return self.keyed(spec, command, command.first());
         };
-        if matches!(spec.keys, crate::command::Keys::GeoRadius { .. }) && positions.len() == 1 {
+        if matches!(spec.keys, Keys::GeoRadius { .. }) && positions.len() == 1 {
             return Routed::Nowhere;
         }
         if positions.iter().any(|at| self.is_marker(arguments[*at])) {
@@ -266,7 +281,9 @@ impl<P: Placement> Rules<P> {
             };
         }
         // SORT may read keys that it does not name, and these reach into other databases.
-        let reaches_far = spec.keys == crate::command::Keys::Sort || matches!(spec.name, "MOVE" | "COPY");
+        let reaches_far = spec.keys == Keys::Sort || matches!(spec.name, "MOVE" | "COPY");
+        // What a script touches cannot be seen.
+        let reaches_far = reaches_far || spec.class == Class::Script;
         let reach = if reaches_far { Reach::All } else { Reach::Arguments };
         match self.form(spec, command, lane) {
             Ok(form) => Routed::Lane(lane, form, reach),
@@ -279,7 +296,7 @@ impl<P: Placement> Rules<P> {
         // SET without options is by far the most frequent command that could need rewriting.
         let plain = spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && command.head.argc == 3);
         if plain {
-            return Ok(canonical(command));
+            return Ok(script_form(spec, command));
         }
         match self.live[lane] {
             Some(takes) => self.rewritten(spec, command, takes),
@@ -334,6 +351,12 @@ impl<P: Placement> Rules<P> {
 #[inline]
 fn canonical(command: &Command<'_>) -> Form {
     if command.head.canonical { Form::Verbatim } else { Form::Canonical }
+}
+
+/// The form of a command that needs no rewriting, unless it is an EVALSHA.
+#[inline]
+fn script_form(spec: &Spec, command: &Command<'_>) -> Form {
+    if spec.class == Class::Script && spec.name == "EVALSHA" { Form::Body } else { canonical(command) }
 }
 
 /// A database number as `getIntFromObjectOrReply` reads it; the upper bound is the target's matter.

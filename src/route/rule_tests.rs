@@ -11,6 +11,7 @@ fn rules(shards: usize) -> Rules {
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1, offset_ms: deadline::OFFSET_FAR_MS },
         touches: None,
+        scripts: None,
     }
 }
 
@@ -122,6 +123,35 @@ fn the_last_command_on_a_hash_keeps_its_deadline() {
         ("HPEXPIREAT b 5 FIELDS 1 f", Form::Rewritten),
     ] {
         assert!(matches!(route_with(&rules, text), Routed::Lane(_, found, _) if found == form), "{text}");
+    }
+}
+
+#[test]
+fn accepted_scripts_run_where_their_keys_are() {
+    let script = |lanes: usize, text: &str| {
+        let rules = Rules { scripts: Some(Arc::default()), ..rules(lanes) };
+        route_with(&rules, text)
+    };
+    let cases = [
+        ("EVAL x 1 a arg", Routed::Lane(1, Form::Verbatim, Reach::All)),
+        ("EVALSHA x 2 d e a", Routed::Lane(0, Form::Body, Reach::All)),
+        ("FCALL f 1 d", Routed::Lane(0, Form::Verbatim, Reach::All)),
+        ("EVAL x 2 a d", Routed::Refused(Refusal::SeveralShards)),
+        ("EVAL x 1 marker", Routed::Refused(Refusal::MarkerKey)),
+        ("EVAL x 0 a", Routed::Refused(Refusal::KeylessScript)),
+        ("FCALL f 0", Routed::Refused(Refusal::KeylessScript)),
+        ("EVAL_RO x 1 a", Routed::Nowhere),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(script(2, text), expected, "{text}");
+        let refused = if text.starts_with("EVAL_RO") { expected } else { Routed::Refused(Refusal::Script) };
+        assert_eq!(route_with(&rules(2), text), refused, "{text}");
+    }
+    assert_eq!(script(1, "EVAL x 0 a"), Routed::Lane(0, Form::Verbatim, Reach::All));
+    assert_eq!(script(1, "EVALSHA x 0"), Routed::Lane(0, Form::Body, Reach::All));
+    // Rejected by the server, wherever it is.
+    for text in ["EVAL a 2 d", "EVAL a x d", "EVAL a -1 d"] {
+        assert!(matches!(script(2, text), Routed::Lane(1, Form::Verbatim, _)), "{text}");
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Tally {
     pub total: u64,
     /// Commands that change nothing and are dropped.
     pub dropped: u64,
+    /// Scripts and functions that run, whose keys and deadlines cannot be seen.
+    pub scripts: u64,
     /// SELECTs that a server refuses, staying where it is.
     pub bad_selects: u64,
     /// Transactions.
@@ -85,6 +87,7 @@ impl Tally {
             commands: BTreeMap::new(),
             total: 0,
             dropped: 0,
+            scripts: 0,
             bad_selects: 0,
             transactions: 0,
             deadlines: 0,
@@ -111,6 +114,7 @@ impl Tally {
         add_all(&mut self.refusals, &later.refusals);
         self.total += later.total;
         self.dropped += later.dropped;
+        self.scripts += later.scripts;
         self.bad_selects += later.bad_selects;
         self.transactions += later.transactions;
         self.deadlines += later.deadlines;
@@ -173,7 +177,11 @@ impl Tally {
         let command = &step.command;
         match step.routed {
             Routed::Lane(lane, ..) => {
-                self.lanes[lane].keys.insert(command.db, command.first());
+                if step.spec.is_some_and(|spec| spec.class == Class::Script) {
+                    self.scripts += 1;
+                } else {
+                    self.lanes[lane].keys.insert(command.db, command.first());
+                }
                 self.count_lane(lane, step);
             }
             Routed::Parts => {

@@ -16,6 +16,7 @@ mod kill;
 mod rdb;
 mod resume;
 mod scene;
+mod scripts;
 mod source;
 mod source_changes;
 mod table;
