@@ -36,6 +36,7 @@ fn framing(criterion: &mut Criterion) {
         marker_key: b"redcluster-load:marker".to_vec(),
         clock: Clock { now_ms: 0, offset_ms: OFFSET_FAR_MS },
         touches: None,
+        scripts: None,
     };
     let mut group = criterion.benchmark_group("source");
     group.sample_size(20);

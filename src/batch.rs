@@ -4,6 +4,7 @@
 //! marker holds, so that a resumed load cuts the same ones.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -15,13 +16,16 @@ use crate::partition::{Action, LanePart, Op, split_unit};
 use crate::rdb::{self, Item};
 use crate::resp::encode;
 use crate::resp::frame::Arguments;
-use crate::route::{Form, Rules, Takes};
+use crate::route::{Form, Reach, Rules, Takes, scripts};
 use crate::source::Source;
 
 /// A transaction of the source with more commands than this in one lane is cut into several batches.
 const TRANSACTION_COMMANDS_MAX: usize = 10_000;
 /// The same for its bytes.
 const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
+
+/// A server keeps the last 500 scripts that came with EVAL (7.4 and later); of no more than so many is it counted on.
+const BODIES_MAX: usize = 100;
 
 /// A run of one lane's commands, applied together with the marker that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +136,8 @@ pub fn write_commands<W: Write>(
         Some(_) => merge(part, batch, source),
         None => steps.map(Sent::One).collect(),
     };
-    let mut writer = Commands { out, source, rules, lane, part, db, text: Vec::new() };
+    let mut writer =
+        Commands { out, source, rules, lane, part, db, text: Vec::new(), brought: HashSet::new(), bodies: 0 };
     let mut sent = Vec::with_capacity(merged.len());
     let mut before = 0;
     let selects = part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
@@ -162,6 +167,9 @@ struct Commands<'w, W> {
     db: u32,
     /// Kept to be filled again.
     text: Vec<u8>,
+    /// Digests of the scripts that the target is sure to have, and bodies sent since the first of them.
+    brought: HashSet<Vec<u8>>,
+    bodies: usize,
 }
 
 impl<'w, W: Write> Commands<'w, W> {
@@ -200,6 +208,9 @@ impl<'w, W: Write> Commands<'w, W> {
 
     fn command(&mut self, op: &Op, form: Form) -> io::Result<()> {
         let bytes = self.part.bytes(self.source, op);
+        if !self.brought.is_empty() && op.reach == Reach::All {
+            self.forget(bytes);
+        }
         if form == Form::Verbatim {
             return self.out.write_all(bytes);
         }
@@ -217,7 +228,45 @@ impl<'w, W: Write> Commands<'w, W> {
                     None => write_arguments(self.out, &arguments),
                 }
             }
+            Form::Body => match self.body(op, &arguments)? {
+                Some(body) => {
+                    let command = with_body(&arguments, body);
+                    // Rejected for its keys it would not be kept.
+                    if scripts::change(&command).is_some() {
+                        self.brought.insert(arguments[1].to_ascii_lowercase());
+                        self.bodies += 1;
+                    }
+                    write_arguments(self.out, &command)
+                }
+                // The target has it, or a loading server would not know it either.
+                None => write_arguments(self.out, &arguments),
+            },
             Form::Canonical | Form::Verbatim => write_arguments(self.out, &arguments),
+        }
+    }
+
+    /// The body that an EVALSHA names, unless the source brings none, or this batch has sent it already: inside a
+    /// transaction no script is lost.
+    fn body(&self, op: &Op, arguments: &[&[u8]]) -> io::Result<Option<&'w [u8]>> {
+        let (Some(scripts), Some(sha)) = (self.rules.scripts.as_ref(), arguments.get(1)) else {
+            return Ok(None);
+        };
+        let Some((segment, body)) = scripts.body(sha, self.part.position(op)) else { return Ok(None) };
+        if self.brought.contains(&sha.to_ascii_lowercase()) {
+            return Ok(None);
+        }
+        let body = self.source.bytes(segment).get(body.start as usize..body.end as usize);
+        // It may stand in another window, whose sum nobody looks at now.
+        body.filter(|body| scripts::is_named(sha, body)).map(Some).ok_or_else(changed)
+    }
+
+    /// Before a command that may touch anything: which scripts the target may have lost then.
+    fn forget(&mut self, bytes: &[u8]) {
+        let name = Arguments::of(bytes).next().unwrap_or_default();
+        self.bodies += usize::from(name.eq_ignore_ascii_case(b"EVAL"));
+        if name.eq_ignore_ascii_case(b"SCRIPT") || self.bodies >= BODIES_MAX {
+            self.brought.clear();
+            self.bodies = 0;
         }
     }
 
@@ -241,6 +290,14 @@ impl<'w, W: Write> Commands<'w, W> {
         self.text = text;
         self.out.write_all(&self.text)
     }
+}
+
+/// An EVALSHA as EVAL.
+fn with_body<'a>(arguments: &[&'a [u8]], body: &'a [u8]) -> Vec<&'a [u8]> {
+    let mut out = arguments.to_vec();
+    out[0] = b"EVAL";
+    out[1] = body;
+    out
 }
 
 /// What the survey has seen is not there any more. The sum of the window tells the same before anything is
@@ -283,7 +340,9 @@ fn rewritten<'a>(arguments: &[&'a [u8]], clock: deadline::Clock) -> Option<Vec<C
     }
     match deadline::shift(spec.rewrite, arguments, clock) {
         deadline::Shifted::Changed(arguments, _) => Some(arguments),
-        deadline::Shifted::AsItStands | deadline::Shifted::Refused(_) => None,
+        deadline::Shifted::AsItStands
+        | deadline::Shifted::Refused(_)
+        | deadline::Shifted::FieldRefused(_) => None,
     }
 }
 

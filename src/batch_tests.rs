@@ -28,6 +28,7 @@ fn parts(shards: usize, commands: &[&str]) -> Parts {
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: 1000, offset_ms: deadline::OFFSET_FAR_MS },
         touches: None,
+        scripts: None,
     };
     let seen =
         survey(&source, &rules, window_bytes(shards), source.end(), &|_| Ok(())).expect("a sound source");

@@ -44,7 +44,7 @@ Topology file:
 Environment:
   An option that shows [env: ...] is also read from that variable; the command line has precedence, and
   an empty variable counts as unset. What a run does (--dry-run, --flush-targets, --restart, --abandon,
-  --skip-unsupported and --check-topology) can only be said on the command line.
+  --skip-unsupported, --accept-scripts and --check-topology) can only be said on the command line.
   REDCLUSTER_LOAD_USERNAME and REDCLUSTER_LOAD_PASSWORD apply where the topology file names none.
   Passwords are never read from the command line. NO_COLOR turns colors off unless --color is given.
 
@@ -120,6 +120,14 @@ pub struct Args {
     /// the end.
     #[arg(long, help_heading = ACTIONS)]
     pub skip_unsupported: bool,
+
+    /// Run scripts of the source on the shard of the keys that they declare
+    ///
+    /// EVAL, EVALSHA and FCALL, which old servers wrote. Keys that a script uses without declaring them, and
+    /// deadlines that it sets, cannot be seen: on several shards such keys may be elsewhere, and a key may
+    /// expire earlier than it would on a server that loads the source. Without this such sources are refused.
+    #[arg(long, help_heading = ACTIONS)]
+    pub accept_scripts: bool,
 
     /// Delete ALL keys of the target servers before the load starts
     ///

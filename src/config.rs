@@ -41,6 +41,8 @@ pub struct Job {
     pub flush_targets: bool,
     /// Leave out and report what cannot be carried out, instead of refusing the source.
     pub skip_unsupported: bool,
+    /// Run scripts, whose keys and deadlines cannot all be seen, instead of refusing the source.
+    pub accept_scripts: bool,
     /// Refuse a source whose end is cut off.
     pub strict_tail: bool,
     /// Leave the markers in the targets when the load is done.
@@ -159,6 +161,7 @@ fn plan(args: &cli::Args, environment: Environment<'_>) -> Result<Job> {
         restart: if args.restart { Restart::Yes } else { Restart::No },
         flush_targets: args.flush_targets,
         skip_unsupported: args.skip_unsupported,
+        accept_scripts: args.accept_scripts,
         strict_tail: args.strict_tail,
         keep_markers: args.keep_markers,
         checkpoint,

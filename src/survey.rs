@@ -1,10 +1,12 @@
 //! The pass over the whole source before anything is written: is it sound, what is in it, where would
 //! it go, what cannot be carried out.
 
+mod scripts;
 mod sketch;
 mod tally;
 mod values;
 
+pub use scripts::scripts;
 pub use sketch::Sketch;
 pub use tally::{LaneTally, Refused, Tally};
 pub use values::{Biggest, KindTally};

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::write_arguments;
-use crate::command::deadline::FIELD_OFFSET_MS;
+use crate::command::fields::while_loading;
 use crate::rdb::elements::{self, Element};
 use crate::rdb::{Fault, Object, Value, fields, payload};
 use crate::resp::encode;
@@ -40,7 +40,7 @@ pub(super) fn write<W: Write>(
             return set(out, &value.key, string, deadline_ms);
         }
     }
-    let shifted = match offset_ms.map(|_| fields::shift(object, FIELD_OFFSET_MS)).transpose() {
+    let shifted = match offset_ms.map(|_| fields::shift(object, &while_loading)).transpose() {
         Ok(Some(fields::Shifted::Changed(body))) => Some(body),
         Ok(_) => None,
         Err(fault) => return Err(unsound(fault)),

@@ -81,7 +81,15 @@ fn help_lists_every_exit_code_and_every_variable() {
         assert_eq!(variable, expected.as_str());
         assert!(long.contains(&format!("[env: {expected}]")), "{name}");
     }
-    for acting in ["dry_run", "check_topology", "skip_unsupported", "flush_targets", "restart", "abandon"] {
+    for acting in [
+        "dry_run",
+        "check_topology",
+        "skip_unsupported",
+        "accept_scripts",
+        "flush_targets",
+        "restart",
+        "abandon",
+    ] {
         let definition = Args::command();
         let option = definition.get_arguments().find(|option| option.get_id() == acting);
         assert!(option.is_some_and(|option| option.get_env().is_none()), "{acting}");

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::{Rewrite, integer};
+use super::{Rewrite, fields, integer};
 
 /// How far deadlines are moved, in milliseconds, if none of the source is at or past this: twice it is
 /// still below 2^53, so that a script, whose numbers are doubles, can put the deadlines back exactly.
@@ -18,7 +18,8 @@ pub const OFFSET_NEAR_MS: i64 = 4_000_000_000_000_000;
 /// at or past this is refused. Twice it is still below 2^63.
 pub const OFFSET_FAR_MS: i64 = 4_000_000_000_000_000_000;
 
-/// How far deadlines of hash fields are moved, in milliseconds: servers take none past 2^46.
+/// How far deadlines of hash fields are moved, in milliseconds: servers take none past 2^46. What that means for
+/// late ones is said at [`fields::while_loading`].
 pub const FIELD_OFFSET_MS: i64 = 35_000_000_000_000;
 
 /// What it takes to shift a deadline.
@@ -39,19 +40,21 @@ pub enum Shifted<'a> {
     Changed(Vec<Cow<'a, [u8]>>, i64),
     /// A deadline that cannot be shifted: at or past the offset, or -1, which servers take for none.
     Refused(i64),
+    /// The same for a deadline of hash fields.
+    FieldRefused(i64),
 }
 
 /// How an argument gives a deadline.
 #[derive(Clone, Copy)]
-struct Form {
-    seconds: bool,
-    relative: bool,
+pub(super) struct Form {
+    pub(super) seconds: bool,
+    pub(super) relative: bool,
 }
 
 /// Shifts the deadline of a command.
 pub fn shift<'a>(rewrite: Rewrite, arguments: &[&'a [u8]], clock: Clock) -> Shifted<'a> {
     match rewrite {
-        Rewrite::None | Rewrite::StreamTrim | Rewrite::Field => Shifted::AsItStands,
+        Rewrite::None | Rewrite::StreamTrim => Shifted::AsItStands,
         Rewrite::Set => option(arguments, 3, clock),
         Rewrite::Getex => option(arguments, 2, clock),
         Rewrite::Msetex => {
@@ -67,6 +70,10 @@ pub fn shift<'a>(rewrite: Rewrite, arguments: &[&'a [u8]], clock: Clock) -> Shif
         Rewrite::Setex { seconds } => setex(arguments, seconds, clock),
         Rewrite::Expire { seconds, relative } => expire(arguments, Form { seconds, relative }, clock),
         Rewrite::Restore => restore(arguments, clock),
+        Rewrite::FieldExpire { seconds, relative } => {
+            fields::expire(arguments, Form { seconds, relative }, clock)
+        }
+        Rewrite::FieldOption { pairs } => fields::option(arguments, pairs, clock),
     }
 }
 
@@ -74,11 +81,11 @@ pub fn shift<'a>(rewrite: Rewrite, arguments: &[&'a [u8]], clock: Clock) -> Shif
 pub fn is_relative(rewrite: Rewrite, arguments: &[&[u8]]) -> bool {
     match rewrite {
         Rewrite::Setex { .. } => true,
-        Rewrite::Expire { relative, .. } => relative,
+        Rewrite::Expire { relative, .. } | Rewrite::FieldExpire { relative, .. } => relative,
         Rewrite::Restore => !arguments.iter().skip(4).any(|option| option.eq_ignore_ascii_case(b"ABSTTL")),
         Rewrite::Set => has_relative_option(arguments, 3),
-        Rewrite::Getex => has_relative_option(arguments, 2),
-        Rewrite::None | Rewrite::StreamTrim | Rewrite::Field | Rewrite::Msetex => false,
+        Rewrite::Getex | Rewrite::FieldOption { .. } => has_relative_option(arguments, 2),
+        Rewrite::None | Rewrite::StreamTrim | Rewrite::Msetex => false,
     }
 }
 
@@ -111,14 +118,14 @@ fn option<'a>(arguments: &[&'a [u8]], first: usize, clock: Clock) -> Shifted<'a>
         return Shifted::AsItStands;
     };
     shifted(deadline, clock.offset_ms, |ms| {
-        let mut out: Vec<Cow<'a, [u8]>> = arguments.iter().map(|argument| Cow::Borrowed(*argument)).collect();
+        let mut out = borrowed(arguments);
         out[at] = Cow::Borrowed(b"PXAT");
         out[at + 1] = text(ms);
         out
     })
 }
 
-fn unit(option: &[u8]) -> Option<Form> {
+pub(super) fn unit(option: &[u8]) -> Option<Form> {
     let forms: [(&[u8], bool, bool); 4] =
         [(b"EX", true, true), (b"PX", false, true), (b"EXAT", true, false), (b"PXAT", false, false)];
     forms
@@ -148,7 +155,7 @@ fn expire<'a>(arguments: &[&'a [u8]], form: Form, clock: Clock) -> Shifted<'a> {
         return Shifted::AsItStands;
     };
     shifted(deadline, clock.offset_ms, |ms| {
-        let mut out: Vec<Cow<'a, [u8]>> = arguments.iter().map(|argument| Cow::Borrowed(*argument)).collect();
+        let mut out = borrowed(arguments);
         out[0] = Cow::Borrowed(b"PEXPIREAT");
         out[2] = text(ms);
         out
@@ -157,13 +164,25 @@ fn expire<'a>(arguments: &[&'a [u8]], form: Form, clock: Clock) -> Shifted<'a> {
 
 fn restore<'a>(arguments: &[&'a [u8]], clock: Clock) -> Shifted<'a> {
     let Some(time) = arguments.get(2).and_then(|text| integer(text)) else { return Shifted::AsItStands };
+    let payload = match arguments.get(3).map(|payload| fields::payload(payload, clock)) {
+        Some(fields::Payload::Changed(payload, latest)) => Some((payload, latest)),
+        Some(fields::Payload::Refused(deadline)) => return Shifted::FieldRefused(deadline),
+        Some(fields::Payload::AsItStands) | None => None,
+    };
+    let mut out = borrowed(arguments);
+    let latest = payload.map(|(payload, latest)| {
+        out[3] = Cow::Owned(payload);
+        latest
+    });
     let is_absolute = arguments.iter().skip(4).any(|option| option.eq_ignore_ascii_case(b"ABSTTL"));
     let form = Form { seconds: false, relative: !is_absolute };
     let Some(deadline) = (time > 0).then(|| absolute(time, form, clock)).flatten() else {
-        return Shifted::AsItStands;
+        return match latest.filter(|_| time == 0) {
+            Some(latest) => Shifted::Changed(out, latest),
+            None => Shifted::AsItStands,
+        };
     };
     shifted(deadline, clock.offset_ms, |ms| {
-        let mut out: Vec<Cow<'a, [u8]>> = arguments.iter().map(|argument| Cow::Borrowed(*argument)).collect();
         out[2] = text(ms);
         if !is_absolute {
             out.push(Cow::Borrowed(b"ABSTTL"));
@@ -179,7 +198,7 @@ fn positive(text: &[u8], form: Form, clock: Clock) -> Option<i64> {
 }
 
 /// The Unix time in milliseconds; `None` where the server sees an overflow and rejects the command.
-fn absolute(value: i64, form: Form, clock: Clock) -> Option<i64> {
+pub(super) fn absolute(value: i64, form: Form, clock: Clock) -> Option<i64> {
     let value = if form.seconds { value.checked_mul(1000)? } else { value };
     if form.relative { value.checked_add(clock.now_ms) } else { Some(value) }
 }
@@ -196,7 +215,11 @@ fn shifted<'a>(deadline: i64, offset_ms: i64, build: impl FnOnce(i64) -> Vec<Cow
     Shifted::Changed(build(deadline.max(0) + offset_ms), deadline)
 }
 
-fn text<'a>(value: i64) -> Cow<'a, [u8]> {
+pub(super) fn borrowed<'a>(arguments: &[&'a [u8]]) -> Vec<Cow<'a, [u8]>> {
+    arguments.iter().map(|argument| Cow::Borrowed(*argument)).collect()
+}
+
+pub(super) fn text<'a>(value: i64) -> Cow<'a, [u8]> {
     Cow::Owned(value.to_string().into_bytes())
 }
 
@@ -212,6 +235,7 @@ mod tests {
         match shift(spec.rewrite, &arguments, Clock { now_ms: 1_000_000, offset_ms: OFFSET_FAR_MS }) {
             Shifted::AsItStands => "as it stands".into(),
             Shifted::Refused(deadline) => format!("refused {deadline}"),
+            Shifted::FieldRefused(deadline) => format!("refused for a field {deadline}"),
             Shifted::Changed(out, _) => {
                 let show = |argument: &Cow<'_, [u8]>| match integer(argument)
                     .filter(|value| *value >= OFFSET_FAR_MS)

@@ -1,6 +1,7 @@
 //! What a command is: its row in the table, its keys, and the few rewritings that a live server needs.
 
 pub mod deadline;
+pub mod fields;
 pub mod keys;
 pub mod names;
 pub mod table;
@@ -120,8 +121,18 @@ pub enum Rewrite {
     Restore,
     /// XADD and XTRIM: `LIMIT`, which a loading server does not heed.
     StreamTrim,
-    /// Deadlines of hash fields.
-    Field,
+    /// HEXPIRE and its kin: a deadline of hash fields as the second argument.
+    FieldExpire {
+        /// Seconds instead of milliseconds.
+        seconds: bool,
+        /// Counted from the moment the command runs.
+        relative: bool,
+    },
+    /// HSETEX and HGETEX: a deadline of hash fields among the options.
+    FieldOption {
+        /// Whether each field is followed by its value.
+        pairs: bool,
+    },
 }
 
 /// Slots of the hash index: a power of two, several times the number of rows.

@@ -45,8 +45,10 @@ fn modes_and_switches_arrive() {
     let checked = job(&format!("{OK} --dry-run --check-topology --restart")).unwrap();
     assert_eq!((checked.mode, checked.restart), (Mode::DryRun { check_topology: true }, Restart::Yes));
     assert_eq!(job(&format!("{OK} --abandon")).unwrap().mode, Mode::Abandon);
-    let job = job(&format!("{OK} --strict-tail --skip-unsupported --keep-markers --json -vv")).unwrap();
+    let more = "--strict-tail --skip-unsupported --accept-scripts --keep-markers --json -vv";
+    let job = job(&format!("{OK} {more}")).unwrap();
     assert!(job.strict_tail && job.skip_unsupported && job.keep_markers && !job.flush_targets);
+    assert!(job.accept_scripts);
     assert_eq!(job.output, Output { json: true, quiet: false, verbosity: 2, color: Color::Auto });
 }
 

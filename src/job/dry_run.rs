@@ -1,5 +1,6 @@
 //! The survey alone, and what it found.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::ThreadPool;
@@ -30,6 +31,7 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
         marker_key: job.marker_key.clone(),
         clock: Clock { now_ms: now_ms(), offset_ms: OFFSET_FAR_MS },
         touches: None,
+        scripts: job.accept_scripts.then(Arc::default),
     };
     let advance = |_| if stop.requested() { Err(interrupted()) } else { Ok(()) };
     let mut survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;

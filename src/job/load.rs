@@ -30,7 +30,7 @@ use crate::route::{Routing, Rules};
 use crate::sink::exchange::Flush;
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
-use crate::survey::{Survey, Surveyed, Tally, count_again, survey, touches};
+use crate::survey::{Survey, Surveyed, Tally, count_again, scripts, survey, touches};
 use crate::writer::{Identity, LaneBoard, LaneWriter, interrupted};
 
 /// How often the checkpoint file is written while a load is under way.
@@ -130,6 +130,11 @@ impl Load<'_> {
             rules.touches = Some(Arc::new(touched));
             self.times.survey_s += begun.elapsed().as_secs_f64();
         }
+        if rules.scripts.is_some() {
+            let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+            let found = self.pool.install(|| scripts(&self.source, &rules, &survey, &go_on))?;
+            rules.scripts = Some(Arc::new(found));
+        }
         let windows = survey.windows.clone();
         self.survey = Some(survey);
         found.extend(scratch.iter().map(|scratch| scratch.found.clone()));
@@ -185,6 +190,7 @@ impl Load<'_> {
                 offset_ms: if shift_ms > 0 { shift_ms } else { OFFSET_FAR_MS },
             },
             touches: None,
+            scripts: self.job.accept_scripts.then(Arc::default),
         }
     }
 

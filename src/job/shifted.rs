@@ -19,8 +19,8 @@ use crate::survey::Surveyed;
 /// bytes each. Past that, and where deadlines wander from key to key, the targets are scanned.
 const KEYS_MAX: usize = 1_000_000;
 
-/// Commands that carry a deadline to another name or database.
-const CARRIERS: [&str; 5] = ["RENAME", "RENAMENX", "COPY", "MOVE", "SWAPDB"];
+/// Commands that carry a deadline to another name or database, or may do so unseen.
+const CARRIERS: [&str; 8] = ["RENAME", "RENAMENX", "COPY", "MOVE", "SWAPDB", "EVAL", "EVALSHA", "FCALL"];
 
 type Key<'s> = (usize, u32, Cow<'s, [u8]>);
 

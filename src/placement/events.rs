@@ -61,7 +61,12 @@ pub(super) fn in_window(
     let route = |spec: Option<&'static Spec>, command: &Command<'_>, in_transaction| {
         let matters = spec.is_some_and(|spec| match spec.class {
             Class::Splittable => ends_some(spec, command, ties),
-            Class::Several | Class::Broadcast | Class::Select | Class::Multi | Class::Exec => true,
+            Class::Several
+            | Class::Script
+            | Class::Broadcast
+            | Class::Select
+            | Class::Multi
+            | Class::Exec => true,
             _ => false,
         });
         if matters { rules.route_by(spec, command, in_transaction) } else { Routed::Nowhere }

@@ -8,8 +8,12 @@ use super::*;
 
 const OFFSET_MS: i64 = 35_000_000_000_000;
 
+fn shift_by(object: &Object<'_>, offset_ms: i64) -> Result<Shifted, Fault> {
+    shift(object, &|deadline| deadline.checked_add(offset_ms))
+}
+
 fn changed(kind: Kind, body: &[u8], offset_ms: i64) -> Vec<u8> {
-    match shift(&Object { kind, body, at: 0 }, offset_ms) {
+    match shift_by(&Object { kind, body, at: 0 }, offset_ms) {
         Ok(Shifted::Changed(body)) => body,
         other => panic!("{} {other:?}", kind.name()),
     }
@@ -20,7 +24,7 @@ fn deadlines_are_moved_and_put_back() {
     for (kind, body, elements) in samples() {
         let object = Object { kind, body: &body, at: 0 };
         if !kind.has_field_deadlines() {
-            assert_eq!(shift(&object, OFFSET_MS), Ok(Shifted::AsItStands), "{}", kind.name());
+            assert_eq!(shift_by(&object, OFFSET_MS), Ok(Shifted::AsItStands), "{}", kind.name());
             continue;
         }
         let latest = if kind == Kind::HashFields { 1202 } else { 1200 };
@@ -43,7 +47,7 @@ fn a_hash_without_deadlines_stays_as_it_is() {
         (Kind::HashFieldsValkey, b"\x01\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff"),
         (Kind::HashFieldsListpackEarly, b"\x0f\x0f\0\0\0\x03\0\x81f\x02\x81v\x02\x00\x01\xff"),
     ] {
-        assert_eq!(shift(&Object { kind, body, at: 0 }, OFFSET_MS), Ok(Shifted::AsItStands));
+        assert_eq!(shift_by(&Object { kind, body, at: 0 }, OFFSET_MS), Ok(Shifted::AsItStands));
     }
 }
 
@@ -57,10 +61,10 @@ fn what_servers_would_not_take_is_refused() {
             _ => DEADLINE_LIMIT_MS,
         };
         let latest = if kind == Kind::HashFields { 1202 } else { 1200 };
-        assert_eq!(shift(&object, limit - latest), Ok(Shifted::Refused(latest)), "{}", kind.name());
-        assert!(matches!(shift(&object, limit - latest - 1), Ok(Shifted::Changed(_))), "{}", kind.name());
-        assert_eq!(shift(&object, -1201), Ok(Shifted::Refused(1200)), "{}", kind.name());
-        assert!(matches!(shift(&object, -1199), Ok(Shifted::Changed(_))), "{}", kind.name());
+        assert_eq!(shift_by(&object, limit - latest), Ok(Shifted::Refused(latest)), "{}", kind.name());
+        assert!(matches!(shift_by(&object, limit - latest - 1), Ok(Shifted::Changed(_))), "{}", kind.name());
+        assert_eq!(shift_by(&object, -1201), Ok(Shifted::Refused(1200)), "{}", kind.name());
+        assert!(matches!(shift_by(&object, -1199), Ok(Shifted::Changed(_))), "{}", kind.name());
     }
 }
 
@@ -68,10 +72,10 @@ fn what_servers_would_not_take_is_refused() {
 fn what_could_not_be_put_back_is_refused() {
     let body = b"\x01\x01f\x01v\xfb\xff\xff\xff\xff\xff\xff\xff";
     let object = Object { kind: Kind::HashFieldsValkey, body, at: 0 };
-    assert_eq!(shift(&object, OFFSET_MS), Ok(Shifted::Refused(-5)));
+    assert_eq!(shift_by(&object, OFFSET_MS), Ok(Shifted::Refused(-5)));
     let body = b"\x00\x00\0\0\0\x80\0\0\x01\x01\x01f\x01v";
     let object = Object { kind: Kind::HashFields, body, at: 0 };
-    assert_eq!(shift(&object, -OFFSET_MS * 3), Ok(Shifted::Refused(1 << 47)));
+    assert_eq!(shift_by(&object, -OFFSET_MS * 3), Ok(Shifted::Refused(1 << 47)));
 }
 
 #[test]
@@ -106,5 +110,22 @@ proptest! {
             prop_assert_eq!(extent::skip(kind, &moved), Ok((b"".as_slice(), false)));
             prop_assert_eq!(changed(kind, &moved, -offset_ms), body);
         }
+    }
+}
+
+/// Where deadlines do not all move by the same, those that count from the earliest are counted anew.
+#[test]
+fn deadlines_may_move_by_different_distances() {
+    let to = |deadline: i64| Some(if deadline > 1200 { deadline + 1_000_000 } else { deadline + 300 });
+    for (kind, body, elements) in samples() {
+        if !kind.has_field_deadlines() {
+            continue;
+        }
+        let object = Object { kind, body: &body, at: 0 };
+        let Ok(Shifted::Changed(moved)) = shift(&object, &to) else { panic!("{}", kind.name()) };
+        let expected = elements.replace("@1200", "@1500").replace("@1202", "@1001202");
+        assert_eq!(shown(&Object { kind, body: &moved, at: 0 }), Ok(expected), "{}", kind.name());
+        let none = |deadline: i64| (deadline != 1200).then_some(deadline);
+        assert_eq!(shift(&object, &none), Ok(Shifted::Refused(1200)), "{}", kind.name());
     }
 }

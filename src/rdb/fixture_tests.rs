@@ -136,7 +136,7 @@ fn every_flipped_byte_gives_an_answer() {
                 for entry in Reader::new(&file).expect("a sound header").flatten() {
                     if let Item::Value(value) = entry.item {
                         let _ = elements::check(&value.object);
-                        let _ = fields::shift(&value.object, 1);
+                        let _ = fields::shift(&value.object, &|deadline| deadline.checked_add(1));
                         let payload = payload::payload(value.object.kind, value.object.body);
                         // A value that was read is read again from its payload, unless it is empty.
                         let opened = payload::open(&payload).expect("the payload of a value");

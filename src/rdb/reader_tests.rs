@@ -245,7 +245,7 @@ proptest! {
         for item in items(&file(version_of(kind), &entry)).into_iter().flatten() {
             if let Item::Value(value) = item {
                 let _ = super::super::elements::check(&value.object);
-                let _ = super::super::fields::shift(&value.object, 1_000_000);
+                let _ = super::super::fields::shift(&value.object, &|deadline| deadline.checked_add(1_000_000));
             }
         }
     }

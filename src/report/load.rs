@@ -301,6 +301,8 @@ pub struct LoadReport {
     pub shards: Vec<ShardReport>,
     /// Errors that were ignored, by kind.
     pub ignored_errors: Vec<IgnoredError>,
+    /// Scripts and functions of the source that run, accepted though not all that they touch can be seen.
+    pub scripts: u64,
     /// Commands that were left out, by reason.
     pub left_out: Vec<LeftOut>,
     /// The cut end of the source, if it had one.

@@ -35,6 +35,7 @@ fn report(outcome: Outcome) -> LoadReport {
         times: Times { survey_s: 1.1, load_s: 10.0, settle_s: 0.45, total_s: 11.6 },
         shards: vec![shard(0, "10.0.0.1:6379"), shard(1, "10.0.0.2:6379")],
         ignored_errors: Vec::new(),
+        scripts: 0,
         left_out: Vec::new(),
         dropped_tail: None,
         replicas: Replicas::NoneDeclared,
@@ -228,6 +229,7 @@ fn json_has_raw_numbers_and_their_units() {
         "offset_bytes": 700000000,
         "source_bytes": 700000000
       },
+      "scripts": 0,
       "shards": [
         {
           "bytes": 456000000,

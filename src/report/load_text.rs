@@ -134,6 +134,9 @@ impl LoadReport {
         if let Some(tail) = &self.dropped_tail {
             line("dropped tail", tail.to_string());
         }
+        if self.scripts > 0 {
+            line("scripts", unseen(self.scripts));
+        }
         match &self.replicas {
             Replicas::NoneDeclared | Replicas::NotAsked => {}
             Replicas::Confirmed => line("replicas", "have everything".to_owned()),
@@ -185,4 +188,12 @@ impl LoadReport {
         }
         table.write(out);
     }
+}
+
+/// What there is to know of scripts that run, `--accept-scripts`.
+pub(super) fn unseen(scripts: u64) -> String {
+    let count = human::counted(scripts, "script");
+    format!(
+        "{count} run as they stand (--accept-scripts); keys they do not declare and deadlines could not be seen"
+    )
 }

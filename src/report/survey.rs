@@ -92,6 +92,7 @@ impl SurveyReport<'_> {
                 "dropped": tally.dropped,
                 "selects_without_effect": tally.bad_selects,
                 "transactions": tally.transactions,
+                "scripts": tally.scripts,
                 "unknown": self.unknown(),
                 "by_name": tally.commands,
             },
@@ -159,6 +160,9 @@ impl SurveyReport<'_> {
             let sets = human::counted(tally.deadlines, "command");
             let past = human::count(tally.past_deadlines);
             line("deadlines", format!("set by {sets}, {past} of them already past"));
+        }
+        if tally.scripts > 0 {
+            line("scripts", super::load_text::unseen(tally.scripts));
         }
         if let Some(tail) = DroppedTail::of(self.survey, self.source) {
             line("dropped tail", tail.to_string());
@@ -443,7 +447,10 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::Arity | Refusal::Discard => {
             "find out how it came into the file: no server writes or loads it"
         }
-        Refusal::Script | Refusal::Pattern => REWRITE,
+        Refusal::Script => {
+            "rewrite the source: load it into a spare redis-server and BGREWRITEAOF; or --accept-scripts, if all keys of the scripts are declared and they set no deadlines"
+        }
+        Refusal::KeylessScript | Refusal::Pattern => REWRITE,
         Refusal::FieldDeadline | Refusal::Deadline => INTO_FILES,
         Refusal::MarkerKey => "give another --marker-key, one that the source does not use",
         Refusal::SlotImport => "end the import of slots on the source's server, and have it rewrite the file",

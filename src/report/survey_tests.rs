@@ -30,6 +30,7 @@ fn surveyed(path: &Path, targets: &[&str], skip_unsupported: bool) -> (String, V
         marker_key: b"marker".to_vec(),
         clock: deadline::Clock { now_ms: NOW_MS, offset_ms: deadline::OFFSET_FAR_MS },
         touches: None,
+        scripts: None,
     };
     let found = survey(&source, &rules, 4096, source.end(), &|_| Ok(())).unwrap();
     let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
@@ -124,6 +125,7 @@ fn a_sound_source() {
           "SET": 3
         },
         "dropped": 1,
+        "scripts": 0,
         "selects_without_effect": 1,
         "total": 13,
         "transactions": 1,
@@ -262,6 +264,8 @@ fn a_refused_source_of_several_files() {
       1 command: wrong number of arguments
         what to do: find out how it came into the file: no server writes or loads it
       1 command: runs a script, whose keys and deadlines cannot be seen
+        what to do: rewrite the source: load it into a spare redis-server and BGREWRITEAOF; or
+        --accept-scripts, if all keys of the scripts are declared and they set no deadlines
       1 command: reads keys through a pattern, on whatever shard they are
         what to do: rewrite the source: load it into a spare redis-server and BGREWRITEAOF; what is left
         then needs none of these

@@ -2,6 +2,7 @@
 
 pub mod homes;
 mod rule;
+pub mod scripts;
 mod takes;
 mod touches;
 mod value;

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::scripts::Scripts;
 use super::{Routing, Takes, Touches};
 use crate::command::names::{Name, database, names};
-use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
+use crate::command::{Class, Keys, Rewrite, Spec, deadline, fields, integer, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
 
@@ -55,6 +56,8 @@ pub enum Form {
     Absolute,
     /// Only the keys that belong to the lane.
     Part,
+    /// An EVALSHA, sent as EVAL if the source has brought the body; see [`Scripts`].
+    Body,
 }
 
 /// What a command reads and writes: what it must not change places with.
@@ -109,9 +112,11 @@ pub enum Refusal {
     Arity,
     /// It runs a script or function.
     Script,
+    /// The same, accepted, but it declares no key that would say where.
+    KeylessScript,
     /// SORT with a pattern reads keys it does not name.
     Pattern,
-    /// It sets deadlines of hash fields.
+    /// A deadline of a hash field cannot be shifted.
     FieldDeadline,
     /// Its deadline cannot be shifted.
     Deadline,
@@ -136,8 +141,11 @@ impl Refusal {
             Refusal::Unknown => "unknown command: its keys cannot be told",
             Refusal::Arity => "wrong number of arguments",
             Refusal::Script => "runs a script, whose keys and deadlines cannot be seen",
+            Refusal::KeylessScript => "runs a script without declared keys, so that no shard can be told",
             Refusal::Pattern => "reads keys through a pattern, on whatever shard they are",
-            Refusal::FieldDeadline => "sets deadlines of hash fields that live targets cannot be given yet",
+            Refusal::FieldDeadline => {
+                "a hash field's deadline is between the years 3079 and 4188, where none can be while loading"
+            }
             Refusal::Deadline => "its deadline is too far in the future (or -1) to be shifted",
             Refusal::MarkerKey => "touches the key that holds the loader's marker (see --marker-key)",
             Refusal::Discard => "DISCARD inside a transaction",
@@ -168,6 +176,8 @@ pub struct Rules {
     pub clock: deadline::Clock,
     /// Which commands are the last on their keys, if that is known: their deadlines need no shift.
     pub touches: Option<Arc<Touches>>,
+    /// The scripts of the source, if it is accepted that they run with keys and deadlines that cannot be seen.
+    pub scripts: Option<Arc<Scripts>>,
 }
 
 impl Rules {
@@ -195,7 +205,7 @@ impl Rules {
     #[inline]
     fn route_spec(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
         // Nearly all of a file: one key, the first argument, nothing to rewrite.
-        if spec.class == Class::Keyed && spec.keys == crate::command::Keys::FIRST {
+        if spec.class == Class::Keyed && spec.keys == Keys::FIRST {
             return self.keyed(spec, command, command.first());
         }
         self.route_rarer(spec, command, in_transaction)
@@ -228,7 +238,8 @@ impl Rules {
             Class::Exec => Routed::State(State::Exec),
             Class::Discard if in_transaction => Routed::Refused(Refusal::Discard),
             Class::Discard | Class::Read => Routed::Nowhere,
-            Class::Script => Routed::Refused(Refusal::Script),
+            Class::Script if self.scripts.is_none() => Routed::Refused(Refusal::Script),
+            Class::Script => self.several(spec, command),
             Class::Broadcast => Routed::Every(canonical(command)),
             Class::PfCount if command.head.argc > 2 => Routed::Nowhere,
             Class::PfCount => self.keyed(spec, command, command.first()),
@@ -238,7 +249,7 @@ impl Rules {
 
     fn several(&self, spec: &Spec, command: &Command<'_>) -> Routed {
         let arguments = command.arguments();
-        if spec.keys == crate::command::Keys::Sort {
+        if spec.keys == Keys::Sort {
             let stores = keys::positions(spec, &arguments).is_some_and(|keys| keys.len() > 1);
             if !stores {
                 return Routed::Nowhere;
@@ -247,11 +258,17 @@ impl Rules {
                 return Routed::Refused(Refusal::Pattern);
             }
         }
+        if spec.class == Class::Script && arguments.get(2).is_some_and(|keys| integer(keys) == Some(0)) {
+            return match self.routing.shards() {
+                1 => Routed::Lane(0, script_form(spec, command), Reach::All),
+                _ => Routed::Refused(Refusal::KeylessScript),
+            };
+        }
         let Some(names) = names(spec, &arguments, command.db).filter(|names| !names.is_empty()) else {
             // The server answers with an error; it may do so on the lane of whatever stands first.
             return self.keyed(spec, command, command.first());
         };
-        if matches!(spec.keys, crate::command::Keys::GeoRadius { .. }) && names.len() == 1 {
+        if matches!(spec.keys, Keys::GeoRadius { .. }) && names.len() == 1 {
             return Routed::Nowhere;
         }
         if names.iter().any(|name| self.is_marker(arguments[name.at])) {
@@ -269,7 +286,9 @@ impl Rules {
             };
         }
         // SORT may read keys that it does not name, and these reach into other databases.
-        let reaches_far = spec.keys == crate::command::Keys::Sort || matches!(spec.name, "MOVE" | "COPY");
+        let reaches_far = spec.keys == Keys::Sort || matches!(spec.name, "MOVE" | "COPY");
+        // What a script touches cannot be seen.
+        let reaches_far = reaches_far || spec.class == Class::Script;
         let reach = if reaches_far { Reach::All } else { Reach::Arguments };
         match self.form(spec, command, lane) {
             Ok(form) => Routed::Lane(lane, form, reach),
@@ -281,20 +300,25 @@ impl Rules {
     fn form(&self, spec: &Spec, command: &Command<'_>, lane: usize) -> Result<Form, Refusal> {
         // SET without options is by far the most frequent command that could need rewriting.
         let plain = spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && command.head.argc == 3);
-        if plain || self.live[lane].is_none() {
-            return Ok(canonical(command));
+        if plain {
+            return Ok(script_form(spec, command));
         }
-        self.rewritten(spec, command)
+        match self.live[lane] {
+            Some(takes) => self.rewritten(spec, command, takes),
+            None => Ok(canonical(command)),
+        }
     }
 
-    fn rewritten(&self, spec: &Spec, command: &Command<'_>) -> Result<Form, Refusal> {
-        match spec.rewrite {
-            Rewrite::Field => return Err(Refusal::FieldDeadline),
-            Rewrite::StreamTrim => return Ok(Form::Rewritten),
-            Rewrite::Restore if restores_field_deadlines(command) => return Err(Refusal::FieldDeadline),
-            _ => {}
+    fn rewritten(&self, spec: &Spec, command: &Command<'_>, takes: Takes) -> Result<Form, Refusal> {
+        if spec.rewrite == Rewrite::StreamTrim {
+            return Ok(Form::Rewritten);
         }
         let arguments = command.arguments();
+        if spec.rewrite == Rewrite::Restore
+            && let Some(kind) = fields::restored(&arguments).filter(|kind| !takes.kind(*kind))
+        {
+            return Err(Refusal::TargetLacks(kind));
+        }
         match deadline::shift(spec.rewrite, &arguments, self.clock) {
             deadline::Shifted::AsItStands => Ok(canonical(command)),
             deadline::Shifted::Changed(..) if self.is_last(spec, command, &arguments) => {
@@ -306,6 +330,7 @@ impl Rules {
             }
             deadline::Shifted::Changed(..) => Ok(Form::Rewritten),
             deadline::Shifted::Refused(_) => Err(Refusal::Deadline),
+            deadline::Shifted::FieldRefused(_) => Err(Refusal::FieldDeadline),
         }
     }
 
@@ -317,8 +342,8 @@ impl Rules {
         };
         let compares =
             |option: &&[u8]| option.eq_ignore_ascii_case(b"GT") || option.eq_ignore_ascii_case(b"LT");
-        let compared =
-            matches!(spec.rewrite, Rewrite::Expire { .. }) && arguments.iter().skip(3).any(compares);
+        let compared = matches!(spec.rewrite, Rewrite::Expire { .. } | Rewrite::FieldExpire { .. })
+            && arguments.iter().skip(3).any(compares);
         !compared && touches.is_last(command.db, crc32fast::hash(command.first()), command.ordinal)
     }
 
@@ -333,10 +358,10 @@ fn canonical(command: &Command<'_>) -> Form {
     if command.head.canonical { Form::Verbatim } else { Form::Canonical }
 }
 
-/// Whether a RESTORE carries a hash with field deadlines: types 22 to 25 of Redis, 22 of Valkey (rdb.h).
-fn restores_field_deadlines(command: &Command<'_>) -> bool {
-    let payload = Arguments::of(command.bytes).nth(3);
-    payload.and_then(<[u8]>::first).is_some_and(|kind| (22..=25).contains(kind))
+/// The form of a command that needs no rewriting, unless it is an EVALSHA.
+#[inline]
+fn script_form(spec: &Spec, command: &Command<'_>) -> Form {
+    if spec.class == Class::Script && spec.name == "EVALSHA" { Form::Body } else { canonical(command) }
 }
 
 #[cfg(test)]

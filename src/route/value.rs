@@ -2,15 +2,13 @@
 
 use super::Takes;
 use super::rule::{Form, Reach, Refusal, Routed, Rules};
-use crate::command::deadline::FIELD_OFFSET_MS;
+use crate::command::fields::while_loading;
 use crate::rdb::elements::{self, Element};
 use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
 
 /// A string of this many bytes or more gains nothing from being merged with others. Decoded bytes, because these are
 /// what is sent: compressed ones may stand for hundreds of times as many.
 const PLAIN_BYTES_MAX: usize = 4 << 10;
-// A deadline of a field below the offset stays below what servers take when it is shifted.
-const _: () = assert!(2 * FIELD_OFFSET_MS <= fields::DEADLINE_LIMIT_MS);
 /// Bytes that a byte compressed with LZF stands for at most.
 const EXPANSION_MAX: u64 = 264;
 
@@ -53,12 +51,16 @@ impl Rules {
         if value.deadline_ms.is_some_and(|deadline| deadline >= self.clock.offset_ms) {
             return Err(Refusal::Deadline);
         }
-        let in_fields = fields::deadlines(&value.object).ok().flatten();
-        // Past the offset it would be taken for one that was shifted.
-        if in_fields.is_some_and(|(_, latest)| latest >= FIELD_OFFSET_MS) {
+        let (mut in_fields, mut movable) = (false, true);
+        // What cannot be read the survey refuses.
+        let _ = fields::each_deadline(&value.object, |deadline| {
+            in_fields = true;
+            movable &= while_loading(deadline).is_some();
+        });
+        if !movable {
             return Err(Refusal::FieldDeadline);
         }
-        let expires = value.deadline_ms.is_some() || in_fields.is_some();
+        let expires = value.deadline_ms.is_some() || in_fields;
         let last = self.touches.as_ref().is_some_and(|touches| touches.is_last(db, hash, ordinal));
         Ok(if expires && !last { Form::Rewritten } else { Form::Verbatim })
     }

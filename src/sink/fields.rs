@@ -1,8 +1,8 @@
-//! Puts right, on a live master, the deadlines of hash fields that values of RDB parts have brought along.
+//! Puts right, on a live master, the deadlines of hash fields that were moved for the time of the load.
 
 use redis::{Connection, RedisError};
 
-use crate::command::deadline::FIELD_OFFSET_MS;
+use crate::command::fields::before_loading;
 
 /// Fields asked for in one go; a hash in a listpack gives all it has.
 const FIELDS_MAX: usize = 1000;
@@ -17,7 +17,7 @@ pub(super) fn has_any(line: &str) -> bool {
         .any(|name| line.split(',').any(|part| part.strip_prefix(name).is_some_and(|count| count != "0")))
 }
 
-/// Subtracts the offset from the deadlines at or past it, in those of `keys` that are hashes. Harmless to repeat.
+/// Puts the deadlines back that were moved, in those of `keys` that are hashes. Harmless to repeat.
 pub(super) fn unshift(connection: &mut Connection, keys: &[&[u8]]) -> Result<(), RedisError> {
     if keys.is_empty() {
         return Ok(());
@@ -51,8 +51,7 @@ fn put_right(connection: &mut Connection, key: &[u8], fields: &[Vec<u8>]) -> Res
         redis::cmd("HPEXPIRETIME").arg(key).arg("FIELDS").arg(fields.len()).arg(fields).query(connection)?;
     let mut writes = redis::pipe();
     for (field, deadline) in fields.iter().zip(deadlines.unwrap_or_default()) {
-        if deadline >= FIELD_OFFSET_MS {
-            let right = deadline - FIELD_OFFSET_MS;
+        if let Some(right) = before_loading(deadline) {
             writes.cmd("HPEXPIREAT").arg(key).arg(right).arg("FIELDS").arg(1).arg(field).ignore();
         }
     }

@@ -54,6 +54,8 @@ pub struct Tally {
     pub total: u64,
     /// Commands that change nothing and are dropped.
     pub dropped: u64,
+    /// Scripts and functions that run, whose keys and deadlines cannot be seen.
+    pub scripts: u64,
     /// SELECTs that a server refuses, staying where it is.
     pub bad_selects: u64,
     /// Commands that name several keys, or one in several databases, and were not split.
@@ -93,6 +95,7 @@ impl Tally {
             commands: BTreeMap::new(),
             total: 0,
             dropped: 0,
+            scripts: 0,
             bad_selects: 0,
             ties: 0,
             tied: 0,
@@ -122,6 +125,7 @@ impl Tally {
         add_all(&mut self.refusals, &later.refusals);
         self.total += later.total;
         self.dropped += later.dropped;
+        self.scripts += later.scripts;
         self.bad_selects += later.bad_selects;
         self.ties += later.ties;
         self.tied += later.tied;
@@ -167,7 +171,7 @@ pub fn tally(source: &Source, surveyed: &Surveyed, rules: &Rules, ties: &Filter)
         if let Some(spec) = names.count(step) {
             tally.look_into(spec, step, rules.clock);
         }
-        if step.spec.is_some_and(|spec| spec.class == Class::Several) {
+        if step.spec.is_some_and(|spec| matches!(spec.class, Class::Several | Class::Script)) {
             tally.tie(step, ties);
         }
         tally.count(step, &surveyed.window, rules);
@@ -182,7 +186,11 @@ impl Tally {
         let command = &step.command;
         match step.routed {
             Routed::Lane(lane, ..) => {
-                self.lanes[lane].keys.insert(command.db, command.first());
+                if step.spec.is_some_and(|spec| spec.class == Class::Script) {
+                    self.scripts += 1;
+                } else {
+                    self.lanes[lane].keys.insert(command.db, command.first());
+                }
                 self.count_lane(lane, step);
                 if rules.routing.is_foreign(command.db, command.first(), command.ordinal) {
                     self.foreign_bytes += command.bytes.len() as u64;

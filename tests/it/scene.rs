@@ -63,7 +63,11 @@ pub struct Slow {
 impl Slow {
     /// Empty masters that answer late.
     pub fn start(count: usize) -> Self {
-        let targets = servers(count);
+        Self::of(servers(count))
+    }
+
+    /// Puts delays before these.
+    pub fn of(targets: Vec<Server>) -> Self {
         let proxies: Vec<_> = targets.iter().map(|target| Proxy::start(target.addr())).collect();
         proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(3)));
         Self { targets, proxies }

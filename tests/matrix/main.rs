@@ -3,6 +3,10 @@
 //!
 //! `MATRIX_SERVERS` names the servers, a line for each, as `redis-7.0=/path/to/redis-server`; scripts/matrix sets it. The table is printed at the end, and the exit code says whether every cell is as it should be.
 
+// Tests of the others that need a newer server than they have.
+#[allow(dead_code)]
+#[path = "../it/fields.rs"]
+mod fields;
 // The harness of the other tests, of which not everything is used here.
 #[allow(dead_code)]
 #[path = "../it/scene.rs"]
@@ -25,6 +29,8 @@ use support::{fill, rdb};
 const SHARDS: usize = 3;
 /// Servers that have to be there, oldest first; the first is a source only.
 const NAMES: [&str; 4] = ["redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.1"];
+/// The one that knows deadlines of hash fields.
+const WITH_FIELDS: &str = "redis-8.0";
 /// Under the second and third a server writes how long, or how often, each value was used.
 const POLICIES: [&str; 3] = ["noeviction", "allkeys-lru", "allkeys-lfu"];
 
@@ -47,6 +53,8 @@ type Cell = Result<String, String>;
 fn main() -> ExitCode {
     let begun = Instant::now();
     let all = servers();
+    // Ends with a panic if one is not as it should be.
+    all.iter().filter(|server| server.name == WITH_FIELDS).for_each(|server| fields::all(&server.binary));
     let mut rows = Vec::new();
     for from in &all {
         for policy in POLICIES {

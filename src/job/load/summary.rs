@@ -42,6 +42,7 @@ impl Load<'_> {
             times: self.times,
             shards: ShardReport::all(&self.counters, Duration::from_secs_f64(self.times.load_s)),
             ignored_errors: self.ignored(),
+            scripts: self.survey.as_ref().map_or(0, |survey| survey.tally.scripts),
             left_out: self.survey.as_ref().map_or_else(Vec::new, |survey| LeftOut::all(survey, &self.source)),
             dropped_tail: self.survey.as_ref().and_then(|survey| DroppedTail::of(survey, &self.source)),
             replicas: match (declares, outcome) {

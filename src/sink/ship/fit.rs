@@ -1,6 +1,6 @@
 //! Makes the payload of a key fit where it goes, if that is not a server like the one it comes from.
 
-use crate::command::deadline::FIELD_OFFSET_MS;
+use crate::command::fields::before_loading;
 use crate::rdb::{Kind, fields, payload};
 use crate::route::Takes;
 
@@ -42,11 +42,8 @@ impl Terms {
 
     /// The same for a field.
     pub(super) fn field_deadline(&self, deadline_ms: i64) -> i64 {
-        if self.unshift_ms > 0 && deadline_ms >= FIELD_OFFSET_MS {
-            (deadline_ms - FIELD_OFFSET_MS).max(1)
-        } else {
-            deadline_ms
-        }
+        let before = before_loading(deadline_ms).filter(|_| self.unshift_ms > 0);
+        before.map_or(deadline_ms, |before| before.max(1))
     }
 
     /// The footer gets the lowest version that knows the type: servers compare it with their own.
@@ -62,15 +59,14 @@ impl Terms {
             return if apart { Fitted::Pieces } else { Fitted::Unknown(kind) };
         }
         let shifted = match fields::deadlines(&object) {
-            Ok(Some((_, latest))) if self.unshift_ms > 0 && latest >= FIELD_OFFSET_MS => {
-                fields::shift(&object, -FIELD_OFFSET_MS)
+            Ok(Some(_)) if self.unshift_ms > 0 => {
+                fields::shift(&object, &|deadline_ms| Some(self.field_deadline(deadline_ms)))
             }
             _ => Ok(fields::Shifted::AsItStands),
         };
         match shifted {
             Ok(fields::Shifted::AsItStands) => self.if_short(payload::payload(kind, object.body)),
             Ok(fields::Shifted::Changed(body)) => self.if_short(payload::payload(kind, &body)),
-            // Some are shifted and some are not.
             Ok(fields::Shifted::Refused(_)) | Err(_) => Fitted::Pieces,
         }
     }
@@ -87,6 +83,7 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::fields::while_loading;
     use crate::rdb::Product;
 
     const SHIFT_MS: i64 = 4_000_000_000_000_000;
@@ -103,7 +100,7 @@ mod tests {
             assert_eq!(terms.deadline(given), expected, "{given}");
             assert_eq!(into_directory(0).deadline(given), given);
         }
-        assert_eq!(terms.field_deadline(FIELD_OFFSET_MS + 7), 7);
+        assert_eq!(terms.field_deadline(crate::command::deadline::FIELD_OFFSET_MS + 7), 7);
         assert_eq!(terms.field_deadline(7), 7);
     }
 
@@ -129,7 +126,7 @@ mod tests {
         let kind = Kind::HashFields;
         let whole = payload::payload(kind, &body);
         let object = crate::rdb::Object { kind, body: &body, at: 0 };
-        let Ok(fields::Shifted::Changed(shifted)) = fields::shift(&object, FIELD_OFFSET_MS) else {
+        let Ok(fields::Shifted::Changed(shifted)) = fields::shift(&object, &while_loading) else {
             panic!("it has a deadline");
         };
         let shifted = payload::payload(kind, &shifted);

@@ -47,6 +47,7 @@ impl Placed {
             marker_key: b"no key of the source".to_vec(),
             clock: Clock { now_ms: 0, offset_ms: 0 },
             touches: None,
+            scripts: None,
         };
         let survey =
             survey(&mapped, &rules, window_bytes, mapped.end(), &|_| Ok(())).expect("the source is sound");
