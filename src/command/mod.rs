@@ -2,6 +2,7 @@
 
 pub mod deadline;
 pub mod keys;
+pub mod since;
 pub mod table;
 pub mod trim;
 
@@ -121,6 +122,8 @@ pub enum Rewrite {
     StreamTrim,
     /// Deadlines of hash fields.
     Field,
+    /// Nothing, but some of its options are newer than some targets.
+    Options,
 }
 
 /// Slots of the hash index: a power of two, several times the number of rows.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{OwnLane, Placement, Routing, Takes, Touches};
+use crate::command::since::{self, Newer};
 use crate::command::{Class, Rewrite, Spec, deadline, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
@@ -124,11 +125,18 @@ pub enum Refusal {
     SlotImport,
     /// Its target is too old for values of this kind, or of the other product.
     TargetLacks(Kind),
+    /// A target is too old for this, or of the other product.
+    TargetTooOld(Newer),
     /// A value of this kind is longer than its target takes, and cannot be taken apart.
     TooLarge(Kind),
 }
 
 impl Refusal {
+    /// Whether another target could take it.
+    pub fn is_for_target(self) -> bool {
+        matches!(self, Refusal::TargetLacks(_) | Refusal::TargetTooOld(_))
+    }
+
     /// One clause for a message.
     pub fn reason(self) -> Cow<'static, str> {
         let text = match self {
@@ -145,6 +153,9 @@ impl Refusal {
             Refusal::SlotImport => "hash slots whose import was under way, whose keys a server drops",
             Refusal::TargetLacks(kind) => {
                 return format!("a {} is more than its target's version knows", kind.name()).into();
+            }
+            Refusal::TargetTooOld(newer) => {
+                return format!("{} is more than its target's version knows", newer.what).into();
             }
             Refusal::TooLarge(kind) => {
                 return format!("a {} longer than its target's proto-max-bulk-len", kind.name()).into();
@@ -224,11 +235,26 @@ impl<P: Placement> Rules<P> {
             Class::Discard if in_transaction => Routed::Refused(Refusal::Discard),
             Class::Discard | Class::Read => Routed::Nowhere,
             Class::Script => Routed::Refused(Refusal::Script),
-            Class::Broadcast => Routed::Every(canonical(command)),
+            Class::Broadcast => self.broadcast(spec, command),
             Class::PfCount if command.head.argc > 2 => Routed::Nowhere,
             Class::PfCount => self.keyed(spec, command, command.first()),
             Class::Keyed | Class::Several | Class::Splittable => self.several(spec, command),
         }
+    }
+
+    fn broadcast(&self, spec: &Spec, command: &Command<'_>) -> Routed {
+        let is_newer = matches!(spec.name, "SCRIPT LOAD") || spec.name.starts_with("FUNCTION ");
+        let arguments = if is_newer { command.arguments() } else { Vec::new() };
+        let mut live = self.live.iter().flatten();
+        match live.find_map(|takes| since::newer_in(spec, &arguments).find(|newer| !takes.knows(newer))) {
+            Some(newer) => Routed::Refused(Refusal::TargetTooOld(newer)),
+            None => Routed::Every(canonical(command)),
+        }
+    }
+
+    /// Whether all targets have functions.
+    pub fn functions(&self) -> bool {
+        self.live.iter().flatten().all(|takes| takes.functions())
     }
 
     fn several(&self, spec: &Spec, command: &Command<'_>) -> Routed {
@@ -276,20 +302,28 @@ impl<P: Placement> Rules<P> {
     fn form(&self, spec: &Spec, command: &Command<'_>, lane: usize) -> Result<Form, Refusal> {
         // SET without options is by far the most frequent command that could need rewriting.
         let plain = spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && command.head.argc == 3);
-        if plain || self.live[lane].is_none() {
-            return Ok(canonical(command));
+        match self.live[lane] {
+            Some(takes) if !plain => self.rewritten(spec, command, takes),
+            _ => Ok(canonical(command)),
         }
-        self.rewritten(spec, command)
     }
 
-    fn rewritten(&self, spec: &Spec, command: &Command<'_>) -> Result<Form, Refusal> {
+    fn rewritten(&self, spec: &Spec, command: &Command<'_>, takes: Takes) -> Result<Form, Refusal> {
+        let arguments = command.arguments();
+        if let Some(newer) = since::newer_in(spec, &arguments).find(|newer| !takes.knows(newer)) {
+            return Err(Refusal::TargetTooOld(newer));
+        }
         match spec.rewrite {
             Rewrite::Field => return Err(Refusal::FieldDeadline),
             Rewrite::StreamTrim => return Ok(Form::Rewritten),
             Rewrite::Restore if restores_field_deadlines(command) => return Err(Refusal::FieldDeadline),
+            Rewrite::Restore
+                if payload_version(&arguments).is_some_and(|version| !takes.payload(version)) =>
+            {
+                return Err(Refusal::TargetTooOld(since::PAYLOAD));
+            }
             _ => {}
         }
-        let arguments = command.arguments();
         match deadline::shift(spec.rewrite, &arguments, self.clock) {
             deadline::Shifted::AsItStands => Ok(canonical(command)),
             deadline::Shifted::Changed(..) if self.is_last(spec, command, &arguments) => {
@@ -338,6 +372,12 @@ pub fn database(text: &[u8]) -> Option<u32> {
 fn restores_field_deadlines(command: &Command<'_>) -> bool {
     let payload = Arguments::of(command.bytes).nth(3);
     payload.and_then(<[u8]>::first).is_some_and(|kind| (22..=25).contains(kind))
+}
+
+/// The RDB version of a RESTORE's payload; `None` if it is too short to have one, which every server refuses.
+fn payload_version(arguments: &[&[u8]]) -> Option<u16> {
+    let (head, _) = arguments.get(3)?.split_last_chunk::<{ size_of::<u64>() }>()?;
+    head.last_chunk().map(|version| u16::from_le_bytes(*version))
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@ use redis::{Connection, RedisError, Value};
 
 use super::control::{self, info_field, keys_in};
 use super::{Fault, exchange};
+use crate::command::since::Release;
 use crate::command::{Class, lookup};
 use crate::error::{Error, Kind, Result};
 use crate::marker::Marker;
 use crate::rdb::Product;
 use crate::route::Takes;
 
-/// The oldest version that has all that the loader needs (PEXPIRETIME, FUNCTION).
-const VERSION_MIN: (u32, u32) = (7, 0);
+/// The oldest version that has all that the loader needs (PXAT of SET, COPY).
+const VERSION_MIN: Release = (6, 2);
 
 /// A target as it was found.
 #[derive(Debug, Clone)]
@@ -49,7 +50,9 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
     fit(&info, name)?;
     let marker = exchange::read(connection, marker_key, name).map_err(|fault| fatal(name, fault))?;
     exchange::require_transactions(connection, marker_key).map_err(failed)?;
+    let takes = takes(connection, &info);
     let functions = match redis::cmd("FUNCTION").arg("LIST").query::<Vec<Value>>(connection) {
+        _ if !takes.functions() => Vec::new(),
         // A user who may not see them cannot load any either.
         Err(error) if error.code() == Some("NOPERM") => Vec::new(),
         other => other.map_err(failed)?,
@@ -61,7 +64,7 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
         marker,
         functions: functions.len() as u64,
         databases: databases.ok().map(|(_, count)| count),
-        takes: takes(connection, &info),
+        takes,
     })
 }
 
@@ -71,21 +74,23 @@ fn takes(connection: &mut Connection, info: &str) -> Takes {
         redis::cmd("CONFIG").arg("GET").arg("proto-max-bulk-len").query::<(String, u64)>(connection);
     let argument_bytes_max =
         longest.map_or(Takes::anything(Product::Redis).argument_bytes_max, |(_, bytes)| bytes);
-    let (product, rdb_version) = match version(info, "valkey_version") {
+    let redis = version(info, "redis_version").unwrap_or_default();
+    let valkey = version(info, "valkey_version");
+    let (product, rdb_version) = match valkey {
         Some(version) if version >= (9, 0) => (Product::Valkey, 80),
         Some(_) => (Product::Redis, 11),
-        None => match version(info, "redis_version").unwrap_or_default() {
+        None => match redis {
             (0..=6, _) => (Product::Redis, 9),
             (7, 0 | 1) => (Product::Redis, 10),
             (7, 2 | 3) => (Product::Redis, 11),
             _ => (Product::Redis, 12),
         },
     };
-    Takes { rdb_version, product, argument_bytes_max }
+    Takes { rdb_version, product, redis, valkey: valkey.unwrap_or_default(), argument_bytes_max }
 }
 
 /// Major and minor number.
-fn version(info: &str, field: &str) -> Option<(u32, u32)> {
+fn version(info: &str, field: &str) -> Option<Release> {
     let mut numbers = info_field(info, field)?.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     Some((numbers.next()?, numbers.next().unwrap_or(0)))
 }
@@ -99,8 +104,8 @@ fn fit(info: &str, name: &str) -> Result<()> {
     let field = |field: &str| info_field(info, field).unwrap_or_default();
     if version(info, "redis_version").unwrap_or_default() < VERSION_MIN {
         return unfit(
-            "is older than version 7.0, which is not supported yet",
-            "use a server of version 7.0 or later",
+            "is older than version 6.2, which is not supported",
+            "use a server of version 6.2 or later",
         );
     }
     if field("loading") == "1" || field("async_loading") == "1" {
@@ -149,7 +154,9 @@ pub fn require<'n>(
         lookup(command.as_bytes())
             .is_some_and(|spec| !matches!(spec.class, Class::Read | Class::Exec | Class::Discard))
     };
-    let names: Vec<&str> = commands.map(|name| name.split(' ').next().unwrap_or(name)).filter(sent).collect();
+    let names = commands.map(|name| name.split(' ').next().unwrap_or(name)).filter(sent);
+    // Functions are refused for such a target where they stand.
+    let names: Vec<&str> = names.filter(|name| *name != "FUNCTION" || inspection.takes.functions()).collect();
     if names.is_empty() {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use support::server::Server;
 use support::{fill, rdb};
 
 const SHARDS: usize = 3;
-/// Servers that have to be there, oldest first; the first is a source only.
+/// Servers that have to be there, oldest first.
 const NAMES: [&str; 4] = ["redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.1"];
 /// Under the second and third a server writes how long, or how often, each value was used.
 const POLICIES: [&str; 3] = ["noeviction", "allkeys-lru", "allkeys-lfu"];
@@ -114,9 +114,6 @@ fn cell(origin: &Origin, to: &Named) -> Cell {
     let output = run(&[]);
     let into_masters = match output.code {
         Some(0) => exact(origin, &targets, &[]).map(|()| "exact".to_owned()),
-        Some(5) if to.binary.version() < (7, 0) && output.stderr.contains("older than version 7.0") => {
-            untouched(&targets).map(|()| "refused: too old".to_owned())
-        }
         Some(4) => untouched(&targets).and_then(|()| {
             let reasons = reasons(&output);
             let rest = run(&["--skip-unsupported"]);
