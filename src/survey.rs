@@ -1,10 +1,12 @@
 //! The pass over the whole source before anything is written: is it sound, what is in it, where would
 //! it go, what cannot be carried out.
 
+mod duplicates;
 mod sketch;
 mod tally;
 mod values;
 
+use duplicates::{Duplicates, Fingerprints, Look};
 pub use sketch::Sketch;
 pub use tally::{LaneTally, Refused, Tally};
 pub use values::{Biggest, KindTally};
@@ -82,14 +84,22 @@ fn survey_to<P: Placement>(
     let mut found: Vec<Surveyed> = Vec::new();
     let mut hasher = crc32fast::Hasher::new();
     let mut tally = Tally::new(lanes);
+    let fingerprints = Fingerprints::new();
+    let mut duplicates = Duplicates::new(source);
     let mut next = take(&mut windows, group)?;
     while !next.is_empty() {
         // One thread steps over the frames of the next windows while the others look into these.
         let (tallies, after) = rayon::join(
-            || next.par_iter().map(|window| tally::tally(source, window, rules)).collect::<Result<Vec<_>>>(),
+            || {
+                let tallies =
+                    next.par_iter().map(|window| tally::tally(source, window, rules, &fingerprints));
+                tallies.collect::<Result<Vec<_>>>()
+            },
             || take(&mut windows, group),
         );
-        for (window, (window_tally, window_hasher)) in next.iter().zip(tallies?) {
+        let tallies = tallies?;
+        duplicates.add(&tallies.iter().map(|(tally, _)| tally.fingerprints.as_slice()).collect::<Vec<_>>());
+        for (window, (window_tally, window_hasher)) in next.iter().zip(tallies) {
             found.push(Surveyed {
                 window: *window,
                 sum: window_hasher.clone().finalize(),
@@ -101,6 +111,8 @@ fn survey_to<P: Placement>(
         }
         next = after?;
     }
+    let go_on = || advance(source.bytes_before(windows.at()));
+    duplicates.refuse(&Look { source, windows: &found, fingerprints: &fingerprints, go_on: &go_on })?;
     let end = windows.tail().map_or(windows.at(), |tail| tail.at);
     Ok(Survey { end, tail: windows.tail(), sum: hasher.finalize(), windows: found, tally })
 }

@@ -9,6 +9,7 @@ use crate::rdb::Kind;
 use crate::route::{Placement, Refusal, Routed, Rules, State};
 use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
+use crate::survey::duplicates::Fingerprints;
 use crate::survey::values::{self, Biggest, KindTally};
 use crate::survey::{Sketch, Surveyed};
 
@@ -70,6 +71,8 @@ pub struct Tally {
     pub biggest: Vec<Biggest>,
     /// Libraries of functions in RDB parts.
     pub libraries: u64,
+    /// Fingerprints of the keys of RDB parts, of one window only.
+    pub(super) fingerprints: Vec<u64>,
     /// Commands that cannot be carried out, by reason.
     pub refusals: BTreeMap<Refusal, u64>,
     /// The first of them.
@@ -94,6 +97,7 @@ impl Tally {
             kinds: BTreeMap::new(),
             biggest: Vec::new(),
             libraries: 0,
+            fingerprints: Vec::new(),
             refusals: BTreeMap::new(),
             refused: Vec::new(),
         }
@@ -145,6 +149,7 @@ pub fn tally<P: Placement>(
     source: &Source,
     window: &Window,
     rules: &Rules<P>,
+    fingerprints: &Fingerprints,
 ) -> Result<(Tally, crc32fast::Hasher)> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(window.bytes(source));
@@ -153,7 +158,7 @@ pub fn tally<P: Placement>(
     // Numbers of commands do not matter here.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
     if let Content::Rdb(_) = window.content {
-        values::tally(source, &surveyed, rules, &mut tally)?;
+        values::tally(source, &surveyed, rules, fingerprints, &mut tally)?;
         return Ok((tally, hasher));
     }
     walk(source, &surveyed, rules, |step| {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use super::duplicates::Fingerprints;
 use super::{Surveyed, Tally};
 use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
@@ -43,6 +44,7 @@ pub(super) fn tally<P: Placement>(
     source: &Source,
     surveyed: &Surveyed,
     rules: &Rules<P>,
+    fingerprints: &Fingerprints,
     tally: &mut Tally,
 ) -> Result<()> {
     let start = surveyed.window.start;
@@ -53,6 +55,9 @@ pub(super) fn tally<P: Placement>(
             Item::Value(value) => {
                 elements::check(&value.object).map_err(|fault| unreadable(source, start.segment, fault))?;
                 tally.count_value(value, &step, at, rules.clock);
+                if !value.is_empty {
+                    tally.fingerprints.push(fingerprints.of(step.db, &value.key));
+                }
             }
             Item::Function(_) => tally.libraries += 1,
             Item::ModuleAux { .. } => tally.kinds.entry(Kind::Module).or_default().keys += 1,
