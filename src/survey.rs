@@ -1,11 +1,13 @@
 //! The pass over the whole source before anything is written: is it sound, what is in it, where would
 //! it go, what cannot be carried out.
 
+mod duplicates;
 mod scripts;
 mod sketch;
 mod tally;
 mod values;
 
+use duplicates::{Duplicates, Fingerprints, Look};
 pub use scripts::scripts;
 pub use sketch::Sketch;
 pub use tally::{LaneTally, Refused, Tally};
@@ -97,18 +99,22 @@ fn survey_to(
     let mut hasher = crc32fast::Hasher::new();
     let mut tally = Tally::new(lanes);
     let ties = Filter::default();
+    let fingerprints = Fingerprints::new();
+    let mut duplicates = Duplicates::new(source);
     let mut next = take(&mut windows, group)?;
     while !next.is_empty() {
         // One thread steps over the frames of the next windows while the others look into these.
         let (tallies, after) = rayon::join(
             || {
                 next.par_iter()
-                    .map(|window| look_at(source, window, rules, &ties))
+                    .map(|window| look_at(source, window, rules, (&ties, &fingerprints)))
                     .collect::<Result<Vec<_>>>()
             },
             || take(&mut windows, group),
         );
-        for (window, (window_tally, window_hasher)) in next.iter().zip(tallies?) {
+        let tallies = tallies?;
+        duplicates.add(&tallies.iter().map(|(tally, _)| tally.fingerprints.as_slice()).collect::<Vec<_>>());
+        for (window, (window_tally, window_hasher)) in next.iter().zip(tallies) {
             found.push(Surveyed {
                 window: *window,
                 sum: window_hasher.clone().finalize(),
@@ -120,6 +126,8 @@ fn survey_to(
         }
         next = after?;
     }
+    let go_on = || advance(source.bytes_before(windows.at()));
+    duplicates.refuse(&Look { source, windows: &found, fingerprints: &fingerprints, go_on: &go_on })?;
     let end = windows.tail().map_or(windows.at(), |tail| tail.at);
     Ok(Survey {
         end,
@@ -136,13 +144,13 @@ fn look_at(
     source: &Source,
     window: &Window,
     rules: &Rules,
-    ties: &Filter,
+    (ties, fingerprints): (&Filter, &Fingerprints),
 ) -> Result<(Tally, crc32fast::Hasher)> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(window.bytes(source));
     // Numbers of commands do not matter yet.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
-    Ok((tally::tally(source, &surveyed, rules, ties)?, hasher))
+    Ok((tally::tally(source, &surveyed, rules, (ties, fingerprints))?, hasher))
 }
 
 /// Counts again, once names are placed: what each lane gets.
@@ -152,10 +160,10 @@ pub fn count_again(
     survey: &Survey,
     go_on: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<Tally> {
-    let unused = Filter::default();
+    let unused = (&Filter::default(), &Fingerprints::new());
     let look = |surveyed: &Surveyed| {
         go_on()?;
-        tally::tally(source, surveyed, rules, &unused)
+        tally::tally(source, surveyed, rules, unused)
     };
     let mut total = Tally::new(rules.lanes());
     for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {

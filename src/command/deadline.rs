@@ -54,7 +54,7 @@ pub(super) struct Form {
 /// Shifts the deadline of a command.
 pub fn shift<'a>(rewrite: Rewrite, arguments: &[&'a [u8]], clock: Clock) -> Shifted<'a> {
     match rewrite {
-        Rewrite::None | Rewrite::StreamTrim => Shifted::AsItStands,
+        Rewrite::None | Rewrite::StreamTrim | Rewrite::Options => Shifted::AsItStands,
         Rewrite::Set => option(arguments, 3, clock),
         Rewrite::Getex => option(arguments, 2, clock),
         Rewrite::Msetex => {
@@ -85,7 +85,7 @@ pub fn is_relative(rewrite: Rewrite, arguments: &[&[u8]]) -> bool {
         Rewrite::Restore => !arguments.iter().skip(4).any(|option| option.eq_ignore_ascii_case(b"ABSTTL")),
         Rewrite::Set => has_relative_option(arguments, 3),
         Rewrite::Getex | Rewrite::FieldOption { .. } => has_relative_option(arguments, 2),
-        Rewrite::None | Rewrite::StreamTrim | Rewrite::Msetex => false,
+        Rewrite::None | Rewrite::StreamTrim | Rewrite::Options | Rewrite::Msetex => false,
     }
 }
 

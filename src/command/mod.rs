@@ -4,6 +4,7 @@ pub mod deadline;
 pub mod fields;
 pub mod keys;
 pub mod names;
+pub mod since;
 pub mod table;
 pub mod trim;
 
@@ -133,6 +134,8 @@ pub enum Rewrite {
         /// Whether each field is followed by its value.
         pairs: bool,
     },
+    /// Nothing, but some of its options are newer than some targets.
+    Options,
 }
 
 /// Slots of the hash index: a power of two, several times the number of rows.

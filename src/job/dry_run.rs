@@ -16,7 +16,7 @@ use crate::report::SurveyReport;
 use crate::route::{Routing, Rules};
 use crate::sink::Stop;
 use crate::source::Source;
-use crate::survey::{Tally, count_again, survey};
+use crate::survey::{count_again, survey};
 use crate::writer::interrupted;
 
 /// Surveys the source; connects to the targets only to look at them, and only if asked to.
@@ -46,7 +46,8 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     if survey.tally.tied > 0 {
         let again = pool.install(|| count_again(&source, &rules, &survey, &go_on))?;
         let tied = survey.tally.tied;
-        survey.tally = Tally { tied, ..again };
+        survey.tally = again;
+        survey.tally.tied = tied;
     }
     let report = SurveyReport {
         source: &source,

@@ -40,6 +40,12 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
             ),
         );
     }
+    if survey.tally.refusals.keys().any(|refusal| refusal.is_for_target()) {
+        return Err(error.remedy(
+            "load into servers of the version that wrote the source, or of a later one; --skip-unsupported loads the \
+             rest and reports what is left out",
+        ));
+    }
     Err(error.remedy(
         "see --dry-run for the whole picture; --skip-unsupported loads the rest and reports what is left out",
     ))

@@ -1,5 +1,6 @@
 //! Walks the entries of a window of an RDB part.
 
+use crate::command::since;
 use crate::error::{Result, shown};
 use crate::rdb::{Entry, Item};
 use crate::route::{Form, Refusal, Routed, Rules};
@@ -52,7 +53,8 @@ pub fn walk<'s>(
             Item::Value(value) => rules.route_value(value, db, ordinal),
             Item::ModuleAux { .. } => Routed::Refused(Refusal::Module),
             Item::SlotImport { .. } => Routed::Refused(Refusal::SlotImport),
-            _ => Routed::Every(Form::Verbatim),
+            _ if rules.functions() => Routed::Every(Form::Verbatim),
+            _ => Routed::Refused(Refusal::TargetTooOld(since::FUNCTIONS)),
         };
         let start = range.start - window.start.offset;
         visit(Step { item: &item, db, ordinal, start, len: range.end - range.start, routed })?;

@@ -457,7 +457,7 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::Module => {
             "have the server write commands instead (CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF), or leave it out"
         }
-        Refusal::TargetLacks(_) => {
+        Refusal::TargetLacks(_) | Refusal::TargetTooOld(_) => {
             "load into targets of at least the version, and the product, that wrote the source"
         }
         Refusal::TooLarge(_) => "CONFIG SET proto-max-bulk-len on the target to more than the value's size",

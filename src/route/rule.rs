@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::scripts::Scripts;
 use super::{Routing, Takes, Touches};
 use crate::command::names::{Name, database, names};
+use crate::command::since::{self, Newer};
 use crate::command::{Class, Keys, Rewrite, Spec, deadline, fields, integer, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
 use crate::resp::frame::{Arguments, Head};
@@ -130,11 +131,18 @@ pub enum Refusal {
     SlotImport,
     /// Its target is too old for values of this kind, or of the other product.
     TargetLacks(Kind),
+    /// A target is too old for this, or of the other product.
+    TargetTooOld(Newer),
     /// A value of this kind is longer than its target takes, and cannot be taken apart.
     TooLarge(Kind),
 }
 
 impl Refusal {
+    /// Whether another target could take it.
+    pub fn is_for_target(self) -> bool {
+        matches!(self, Refusal::TargetLacks(_) | Refusal::TargetTooOld(_))
+    }
+
     /// One clause for a message.
     pub fn reason(self) -> Cow<'static, str> {
         let text = match self {
@@ -153,6 +161,9 @@ impl Refusal {
             Refusal::SlotImport => "hash slots whose import was under way, whose keys a server drops",
             Refusal::TargetLacks(kind) => {
                 return format!("a {} is more than its target's version knows", kind.name()).into();
+            }
+            Refusal::TargetTooOld(newer) => {
+                return format!("{} is more than its target's version knows", newer.what).into();
             }
             Refusal::TooLarge(kind) => {
                 return format!("a {} longer than its target's proto-max-bulk-len", kind.name()).into();
@@ -240,11 +251,26 @@ impl Rules {
             Class::Discard | Class::Read => Routed::Nowhere,
             Class::Script if self.scripts.is_none() => Routed::Refused(Refusal::Script),
             Class::Script => self.several(spec, command),
-            Class::Broadcast => Routed::Every(canonical(command)),
+            Class::Broadcast => self.broadcast(spec, command),
             Class::PfCount if command.head.argc > 2 => Routed::Nowhere,
             Class::PfCount => self.keyed(spec, command, command.first()),
             Class::Keyed | Class::Several | Class::Splittable => self.several(spec, command),
         }
+    }
+
+    fn broadcast(&self, spec: &Spec, command: &Command<'_>) -> Routed {
+        let is_newer = matches!(spec.name, "SCRIPT LOAD") || spec.name.starts_with("FUNCTION ");
+        let arguments = if is_newer { command.arguments() } else { Vec::new() };
+        let mut live = self.live.iter().flatten();
+        match live.find_map(|takes| since::newer_in(spec, &arguments).find(|newer| !takes.knows(newer))) {
+            Some(newer) => Routed::Refused(Refusal::TargetTooOld(newer)),
+            None => Routed::Every(canonical(command)),
+        }
+    }
+
+    /// Whether all targets have functions.
+    pub fn functions(&self) -> bool {
+        self.live.iter().flatten().all(|takes| takes.functions())
     }
 
     fn several(&self, spec: &Spec, command: &Command<'_>) -> Routed {
@@ -310,14 +336,21 @@ impl Rules {
     }
 
     fn rewritten(&self, spec: &Spec, command: &Command<'_>, takes: Takes) -> Result<Form, Refusal> {
-        if spec.rewrite == Rewrite::StreamTrim {
-            return Ok(Form::Rewritten);
-        }
         let arguments = command.arguments();
-        if spec.rewrite == Rewrite::Restore
-            && let Some(kind) = fields::restored(&arguments).filter(|kind| !takes.kind(*kind))
-        {
-            return Err(Refusal::TargetLacks(kind));
+        if let Some(newer) = since::newer_in(spec, &arguments).find(|newer| !takes.knows(newer)) {
+            return Err(Refusal::TargetTooOld(newer));
+        }
+        match spec.rewrite {
+            Rewrite::StreamTrim => return Ok(Form::Rewritten),
+            Rewrite::Restore => {
+                if let Some(kind) = fields::restored(&arguments).filter(|kind| !takes.kind(*kind)) {
+                    return Err(Refusal::TargetLacks(kind));
+                }
+                if payload_version(&arguments).is_some_and(|version| !takes.payload(version)) {
+                    return Err(Refusal::TargetTooOld(since::PAYLOAD));
+                }
+            }
+            _ => {}
         }
         match deadline::shift(spec.rewrite, &arguments, self.clock) {
             deadline::Shifted::AsItStands => Ok(canonical(command)),
@@ -362,6 +395,12 @@ fn canonical(command: &Command<'_>) -> Form {
 #[inline]
 fn script_form(spec: &Spec, command: &Command<'_>) -> Form {
     if spec.class == Class::Script && spec.name == "EVALSHA" { Form::Body } else { canonical(command) }
+}
+
+/// The RDB version of a RESTORE's payload; `None` if it is too short to have one, which every server refuses.
+fn payload_version(arguments: &[&[u8]]) -> Option<u16> {
+    let (head, _) = arguments.get(3)?.split_last_chunk::<{ size_of::<u64>() }>()?;
+    head.last_chunk().map(|version| u16::from_le_bytes(*version))
 }
 
 #[cfg(test)]

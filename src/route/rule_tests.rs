@@ -90,7 +90,12 @@ fn classes_decide() {
 
 #[test]
 fn payloads_that_a_target_does_not_know_are_refused() {
-    let takes = |rdb_version, product| Takes { rdb_version, product, argument_bytes_max: 1 << 20 };
+    let takes = |rdb_version, product| Takes {
+        rdb_version,
+        product,
+        argument_bytes_max: 1 << 20,
+        ..Takes::anything(product)
+    };
     let payload = crate::rdb::payload::payload(Kind::HashFieldsValkey, b"\x01\x01f\x01v\x07\0\0\0\0\0\0\0");
     let mut bytes = Vec::new();
     encode::command(&mut bytes, &[b"RESTORE", b"a".as_slice(), b"0", &payload]);

@@ -4,14 +4,15 @@ use redis::{Connection, RedisError, Value};
 
 use super::control::{self, info_field, keys_in};
 use super::{Fault, exchange};
+use crate::command::since::Release;
 use crate::command::{Class, lookup};
 use crate::error::{Error, Kind, Result};
 use crate::marker::Marker;
 use crate::rdb::Product;
 use crate::route::Takes;
 
-/// The oldest version that has all that the loader needs (PEXPIRETIME, FUNCTION).
-pub const VERSION_MIN: (u32, u32) = (7, 0);
+/// The oldest version that has all that the loader needs (PXAT of SET, COPY).
+pub const VERSION_MIN: Release = (6, 2);
 
 /// A target as it was found.
 #[derive(Debug, Clone)]
@@ -49,7 +50,9 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
     fit(&info, name)?;
     let marker = exchange::read(connection, marker_key, name).map_err(|fault| fatal(name, fault))?;
     exchange::require_transactions(connection, marker_key).map_err(failed)?;
+    let takes = takes(connection, &info);
     let functions = match redis::cmd("FUNCTION").arg("LIST").query::<Vec<Value>>(connection) {
+        _ if !takes.functions() => Vec::new(),
         // A user who may not see them cannot load any either.
         Err(error) if error.code() == Some("NOPERM") => Vec::new(),
         other => other.map_err(failed)?,
@@ -61,7 +64,7 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
         marker,
         functions: functions.len() as u64,
         databases: databases.ok().map(|(_, count)| count),
-        takes: takes(connection, &info),
+        takes,
     })
 }
 
@@ -71,11 +74,13 @@ fn takes(connection: &mut Connection, info: &str) -> Takes {
         redis::cmd("CONFIG").arg("GET").arg("proto-max-bulk-len").query::<(String, u64)>(connection);
     let argument_bytes_max =
         longest.map_or(Takes::anything(Product::Redis).argument_bytes_max, |(_, bytes)| bytes);
-    let (product, rdb_version) = match version(info, "valkey_version") {
+    let redis = version(info, "redis_version").unwrap_or_default();
+    let valkey = version(info, "valkey_version");
+    let (product, rdb_version) = match valkey {
         Some(version) => rdb_version(true, version),
-        None => rdb_version(false, version(info, "redis_version").unwrap_or_default()),
+        None => rdb_version(false, redis),
     };
-    Takes { rdb_version, product, argument_bytes_max }
+    Takes { rdb_version, product, redis, valkey: valkey.unwrap_or_default(), argument_bytes_max }
 }
 
 /// The format that a server of this version writes, Valkey's or not.
@@ -91,12 +96,12 @@ pub fn rdb_version(is_valkey: bool, version: (u32, u32)) -> (Product, u16) {
 }
 
 /// Major and minor number.
-fn version(info: &str, field: &str) -> Option<(u32, u32)> {
+fn version(info: &str, field: &str) -> Option<Release> {
     info_field(info, field).and_then(version_numbers)
 }
 
 /// The same of a version as servers write it.
-pub fn version_numbers(text: &str) -> Option<(u32, u32)> {
+pub fn version_numbers(text: &str) -> Option<Release> {
     let mut numbers = text.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     Some((numbers.next()?, numbers.next().unwrap_or(0)))
 }
@@ -110,8 +115,8 @@ fn fit(info: &str, name: &str) -> Result<()> {
     let field = |field: &str| info_field(info, field).unwrap_or_default();
     if version(info, "redis_version").unwrap_or_default() < VERSION_MIN {
         return unfit(
-            "is older than version 7.0, which is not supported yet",
-            "use a server of version 7.0 or later",
+            "is older than version 6.2, which is not supported",
+            "use a server of version 6.2 or later",
         );
     }
     if field("loading") == "1" || field("async_loading") == "1" {
@@ -156,6 +161,8 @@ pub fn require<'n>(
             .place("found", has)
             .remedy("set `databases` in the target's configuration and restart it"));
     }
+    // Functions are refused for such a target where they stand.
+    let commands = commands.filter(|name| !name.starts_with("FUNCTION") || inspection.takes.functions());
     let missing = unknown(connection, commands, name)?;
     if missing.is_empty() {
         return Ok(());

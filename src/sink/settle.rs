@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use redis::{Connection, RedisError};
+use redis::{Cmd, Connection, RedisError, Value};
 
 use super::{Fault, Shifted, Stop, control, fields};
 use crate::command::deadline::OFFSET_NEAR_MS;
@@ -12,16 +12,26 @@ use crate::error::{Error, Kind};
 /// Keys looked at in one go: a script over them keeps the server for about two milliseconds.
 const KEYS_MAX: usize = 1000;
 
-/// Subtracts its argument from the deadline of each of its keys that has one at or past it. Lua's
-/// numbers are doubles, exact below 2^53.
-const UNSHIFT_KEYS: &str = "local call=redis.call local o=tonumber(ARGV[1]) \
-for _,k in ipairs(KEYS) do local d=call('PEXPIRETIME',k) if d>=o then call('PEXPIREAT',k,d-o) end end";
+/// What both scripts begin with: `d(k)` is the deadline of a key, in milliseconds of Unix time. Lua's numbers are
+/// doubles, exact below 2^53.
+const DEADLINE: &str = "local call=redis.call local function d(k) return call('PEXPIRETIME',k) end ";
+
+/// The same before 7.0, which tells only how much time is left: all of it within one millisecond of the server's
+/// clock, else once more. Its scripts may write after TIME and SCAN only if their effects are replicated.
+const DEADLINE_BEFORE_7_0: &str = "redis.replicate_commands() local call=redis.call \
+local function now() local t=call('TIME') return t[1]*1000+math.floor(t[2]/1000) end \
+local function d(k) while true do local b=now() local t=call('PTTL',k) \
+if t<0 then return t end if now()==b then return b+t end end end ";
+
+/// Subtracts its argument from the deadline of each of its keys that has one at or past it.
+const UNSHIFT_KEYS: &str = "local o=tonumber(ARGV[1]) \
+for _,k in ipairs(KEYS) do local t=d(k) if t>=o then call('PEXPIREAT',k,t-o) end end";
 
 /// The same for all keys that a scan gives: from the cursor that is its second argument on, about as
 /// many as the third one says.
-const UNSHIFT_SCAN: &str = "local call=redis.call local o=tonumber(ARGV[1]) \
+const UNSHIFT_SCAN: &str = "local o=tonumber(ARGV[1]) \
 local r=call('SCAN',ARGV[2],'COUNT',ARGV[3]) \
-for _,k in ipairs(r[2]) do local d=call('PEXPIRETIME',k) if d>=o then call('PEXPIREAT',k,d-o) end end \
+for _,k in ipairs(r[2]) do local t=d(k) if t>=o then call('PEXPIREAT',k,t-o) end end \
 return {r[1],#r[2]}";
 
 /// A connection to a target whose deadlines are put right. All of it is harmless to repeat: a deadline
@@ -32,6 +42,8 @@ struct Unshift<'c> {
     shift_ms: i64,
     /// Whether scripts are permitted, and their numbers exact enough.
     by_script: bool,
+    /// Whether it can tell a deadline.
+    tells: bool,
     /// Whether fields of hashes have deadlines.
     in_fields: bool,
     stop: &'c Stop,
@@ -47,10 +59,11 @@ pub fn unshift(
 ) -> Result<(), Fault> {
     let scripts = redis::cmd("EVAL").arg("return 1").arg(0).query::<i64>(connection).is_ok();
     let by_script = scripts && shift_ms <= OFFSET_NEAR_MS;
+    let tells = tells_deadlines(connection).map_err(|error| control::fault(name, &error))?;
     let keyspace: Result<String, _> = redis::cmd("INFO").arg("keyspace").query(connection);
     let keyspace = keyspace.map_err(|error| control::fault(name, &error))?;
     let in_fields = keyspace.lines().any(fields::has_any);
-    let mut unshift = Unshift { connection, name, shift_ms, by_script, in_fields, stop };
+    let mut unshift = Unshift { connection, name, shift_ms, by_script, tells, in_fields, stop };
     match shifted {
         Shifted::Anywhere => unshift.scan(&keyspace, progress)?,
         Shifted::Keys(keys) => unshift.keys(keys, progress)?,
@@ -58,7 +71,19 @@ pub fn unshift(
     unshift.select("0")
 }
 
+/// Whether the server has PEXPIRETIME (7.0 and later).
+pub(super) fn tells_deadlines(connection: &mut Connection) -> Result<bool, RedisError> {
+    let known: Vec<Value> = redis::cmd("COMMAND").arg("INFO").arg("PEXPIRETIME").query(connection)?;
+    Ok(known.iter().any(|info| matches!(info, Value::Array(parts) if !parts.is_empty())))
+}
+
 impl Unshift<'_> {
+    fn script(&self, body: &str) -> Cmd {
+        let mut script = redis::cmd("EVAL");
+        script.arg(format!("{}{body}", if self.tells { DEADLINE } else { DEADLINE_BEFORE_7_0 }));
+        script
+    }
+
     fn select(&mut self, db: &str) -> Result<(), Fault> {
         let selected = redis::cmd("SELECT").arg(db).query::<()>(self.connection);
         selected.map_err(|error| control::fault(self.name, &error))
@@ -76,8 +101,8 @@ impl Unshift<'_> {
                 self.asked_to_stop()?;
                 let names: Vec<&[u8]> = some.iter().map(|(_, key)| key.as_ref()).collect();
                 let fixed = if self.by_script {
-                    let mut script = redis::cmd("EVAL");
-                    script.arg(UNSHIFT_KEYS).arg(names.len()).arg(&names).arg(self.shift_ms);
+                    let mut script = self.script(UNSHIFT_KEYS);
+                    script.arg(names.len()).arg(&names).arg(self.shift_ms);
                     script.query::<()>(self.connection)
                 } else {
                     self.pipeline(&names)
@@ -125,8 +150,8 @@ impl Unshift<'_> {
     /// Goes on from a cursor; gives the next one and the number of keys looked at.
     fn scan_step(&mut self, cursor: &str) -> Result<(String, u64), RedisError> {
         if self.by_script && !self.in_fields {
-            let mut script = redis::cmd("EVAL");
-            script.arg(UNSHIFT_SCAN).arg(0).arg(self.shift_ms).arg(cursor).arg(KEYS_MAX);
+            let mut script = self.script(UNSHIFT_SCAN);
+            script.arg(0).arg(self.shift_ms).arg(cursor).arg(KEYS_MAX);
             return script.query(self.connection);
         }
         let (next, keys): (String, Vec<Vec<u8>>) =
@@ -142,17 +167,63 @@ impl Unshift<'_> {
         if keys.is_empty() {
             return Ok(());
         }
-        let mut reads = redis::pipe();
-        for key in keys {
-            reads.cmd("PEXPIRETIME").arg(*key);
-        }
-        let deadlines: Vec<i64> = reads.query(self.connection)?;
+        let deadlines = deadlines(self.connection, keys, self.tells)?;
         let mut writes = redis::pipe();
         for (key, deadline) in keys.iter().zip(deadlines).filter(|(_, deadline)| *deadline >= self.shift_ms) {
             writes.cmd("PEXPIREAT").arg(*key).arg(deadline - self.shift_ms).ignore();
         }
         if writes.is_empty() { Ok(()) } else { writes.query(self.connection) }
     }
+}
+
+/// The deadlines of keys, in milliseconds of Unix time, negative where there is none; `tells` says whether the server
+/// has PEXPIRETIME.
+pub(super) fn deadlines(
+    connection: &mut Connection,
+    keys: &[&[u8]],
+    tells: bool,
+) -> Result<Vec<i64>, RedisError> {
+    if keys.is_empty() || !tells {
+        return deadlines_by_time_left(connection, keys);
+    }
+    let mut reads = redis::pipe();
+    for key in keys {
+        reads.cmd("PEXPIRETIME").arg(*key);
+    }
+    reads.query(connection)
+}
+
+/// The same from a server that only tells how much time is left. Between two looks at its clock that give the same
+/// millisecond the sum is the deadline; keys whose looks differ are asked for again.
+fn deadlines_by_time_left(connection: &mut Connection, keys: &[&[u8]]) -> Result<Vec<i64>, RedisError> {
+    let mut deadlines = vec![0; keys.len()];
+    let mut open: Vec<usize> = (0..keys.len()).collect();
+    while !open.is_empty() {
+        let mut reads = redis::pipe();
+        reads.cmd("TIME");
+        for at in &open {
+            reads.cmd("PTTL").arg(keys[*at]).cmd("TIME");
+        }
+        let answers: Vec<Value> = reads.query(connection)?;
+        let clocks = answers.iter().step_by(2).map(|value| Ok(clock_ms(redis::from_redis_value_ref(value)?)));
+        let clocks = clocks.collect::<Result<Vec<i64>, RedisError>>()?;
+        let mut differ = Vec::new();
+        for (nth, &at) in open.iter().enumerate() {
+            let left: i64 = redis::from_redis_value_ref(&answers[2 * nth + 1])?;
+            match clocks[nth..nth + 2] {
+                _ if left < 0 => deadlines[at] = left,
+                [before, after] if before == after => deadlines[at] = before + left,
+                _ => differ.push(at),
+            }
+        }
+        open = differ;
+    }
+    Ok(deadlines)
+}
+
+/// What commands before and between others tell of the server's clock, in milliseconds of Unix time.
+fn clock_ms((seconds, microseconds): (i64, i64)) -> i64 {
+    seconds * 1000 + microseconds / 1000
 }
 
 /// WAIT and WAITAOF block the connection, so they are asked for in pieces.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use redis::{Connection, RedisError};
 
 use self::fit::Fitted;
-use super::{Fault, OwnCommand, Sink, Stop, control, server};
+use super::{Fault, OwnCommand, Sink, Stop, control, server, settle};
 use crate::marker::Marker;
 use crate::topology::Members;
 
@@ -33,6 +33,8 @@ pub struct Depot {
     name: String,
     /// The marker's key, and the text that it must hold for the keys to be what they must be.
     guard: Option<(Vec<u8>, String)>,
+    /// Whether the server has PEXPIRETIME, once that is known.
+    tells: Option<bool>,
 }
 
 /// What is under a key.
@@ -49,7 +51,7 @@ enum Found {
 impl Depot {
     /// Takes keys over this connection; if there is a `guard`, only while the marker is what it says.
     pub fn new(connection: Connection, name: String, guard: Option<(Vec<u8>, String)>) -> Self {
-        Depot { connection, name, guard }
+        Depot { connection, name, guard, tells: None }
     }
 
     /// Those of a live master, while the marker is this one.
@@ -94,21 +96,28 @@ impl Depot {
         asked.query(&mut self.connection)
     }
 
+    /// The deadlines of keys, negative where there is none.
+    fn deadlines(&mut self, keys: &[&[u8]]) -> Result<Vec<i64>, RedisError> {
+        let tells = match self.tells {
+            Some(tells) => tells,
+            None => settle::tells_deadlines(&mut self.connection)?,
+        };
+        self.tells = Some(tells);
+        settle::deadlines(&mut self.connection, keys, tells)
+    }
+
     fn payloads(&mut self, keys: &[&[u8]]) -> Result<Vec<Found>, RedisError> {
         let mut asked = redis::pipe();
         for key in keys {
-            asked.cmd("DUMP").arg(*key).cmd("PEXPIRETIME").arg(*key);
+            asked.cmd("DUMP").arg(*key);
         }
-        let replies: Vec<redis::Value> = asked.query(&mut self.connection)?;
-        let found = replies.chunks_exact(2).map(|pair| {
-            let bytes: Option<Vec<u8>> = redis::from_redis_value_ref(&pair[0])?;
-            let deadline: i64 = redis::from_redis_value_ref(&pair[1])?;
-            Ok(match bytes {
-                Some(bytes) => Found::Payload { bytes, deadline_ms: (deadline >= 0).then_some(deadline) },
-                None => Found::Nothing,
-            })
+        let payloads: Vec<Option<Vec<u8>>> = asked.query(&mut self.connection)?;
+        let deadlines = self.deadlines(keys)?;
+        let found = payloads.into_iter().zip(deadlines).map(|(bytes, deadline)| match bytes {
+            Some(bytes) => Found::Payload { bytes, deadline_ms: (deadline >= 0).then_some(deadline) },
+            None => Found::Nothing,
         });
-        found.collect()
+        Ok(found.collect())
     }
 
     /// Looks under keys of the selected database, without taking in more than is bearable.

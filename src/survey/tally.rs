@@ -11,6 +11,7 @@ use crate::route::homes::Filter;
 use crate::route::{Refusal, Routed, Rules, State};
 use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
+use crate::survey::duplicates::Fingerprints;
 use crate::survey::values::{self, Biggest, KindTally};
 use crate::survey::{Sketch, Surveyed};
 
@@ -80,6 +81,8 @@ pub struct Tally {
     pub biggest: Vec<Biggest>,
     /// Libraries of functions in RDB parts.
     pub libraries: u64,
+    /// Fingerprints of the keys of RDB parts, of one window only.
+    pub(super) fingerprints: Vec<u64>,
     /// Commands that cannot be carried out, by reason.
     pub refusals: BTreeMap<Refusal, u64>,
     /// The first of them.
@@ -108,6 +111,7 @@ impl Tally {
             kinds: BTreeMap::new(),
             biggest: Vec::new(),
             libraries: 0,
+            fingerprints: Vec::new(),
             refusals: BTreeMap::new(),
             refused: Vec::new(),
         }
@@ -159,11 +163,16 @@ fn add_all<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>
 }
 
 /// Counts one window. The keys of commands that tie names together are added to `ties`.
-pub fn tally(source: &Source, surveyed: &Surveyed, rules: &Rules, ties: &Filter) -> Result<Tally> {
+pub fn tally(
+    source: &Source,
+    surveyed: &Surveyed,
+    rules: &Rules,
+    (ties, fingerprints): (&Filter, &Fingerprints),
+) -> Result<Tally> {
     let mut tally = Tally::new(rules.lanes());
     let mut names = Names::default();
     if let Content::Rdb(_) = surveyed.window.content {
-        values::tally(source, surveyed, rules, &mut tally)?;
+        values::tally(source, surveyed, rules, fingerprints, &mut tally)?;
         return Ok(tally);
     }
     walk(source, surveyed, rules, |step| {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use super::duplicates::Fingerprints;
 use super::{Surveyed, Tally};
 use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
@@ -39,7 +40,13 @@ pub struct Biggest {
 }
 
 /// Counts the entries of a window, and looks whether a server would load them.
-pub(super) fn tally(source: &Source, surveyed: &Surveyed, rules: &Rules, tally: &mut Tally) -> Result<()> {
+pub(super) fn tally(
+    source: &Source,
+    surveyed: &Surveyed,
+    rules: &Rules,
+    fingerprints: &Fingerprints,
+    tally: &mut Tally,
+) -> Result<()> {
     let start = surveyed.window.start;
     walk(source, surveyed, rules, |step| {
         let at = Position { offset: start.offset + step.start, ..start };
@@ -48,6 +55,9 @@ pub(super) fn tally(source: &Source, surveyed: &Surveyed, rules: &Rules, tally: 
             Item::Value(value) => {
                 elements::check(&value.object).map_err(|fault| unreadable(source, start.segment, fault))?;
                 tally.count_value(value, &step, at, rules.clock);
+                if !value.is_empty {
+                    tally.fingerprints.push(fingerprints.of(step.db, &value.key));
+                }
             }
             Item::Function(_) => tally.libraries += 1,
             Item::ModuleAux { .. } => tally.kinds.entry(Kind::Module).or_default().keys += 1,

@@ -3,6 +3,7 @@
 
 mod damage;
 mod deadlines;
+mod duplicates;
 mod limits;
 mod resume;
 mod sources;

@@ -139,8 +139,11 @@ mod tests {
 
     #[test]
     fn what_a_target_does_not_know_goes_in_pieces_or_not_at_all() {
-        let takes =
-            |argument_bytes_max| Takes { rdb_version: 10, product: Product::Redis, argument_bytes_max };
+        let takes = |argument_bytes_max| Takes {
+            rdb_version: 10,
+            argument_bytes_max,
+            ..Takes::anything(Product::Redis)
+        };
         let into = |takes| Terms { takes: Some(takes), unshift_ms: 0, refits: true };
         // A set in a listpack, since 7.2: of one member, 1.
         let set = payload::payload(Kind::SetListpack, b"\x09\x09\x00\x00\x00\x01\x00\x01\x01\xff");

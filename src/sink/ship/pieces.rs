@@ -63,10 +63,8 @@ pub(super) fn ship(
             Some(commands) => sink.run(marker, db, &commands)?,
         }
     }
-    let deadline: i64 = redis::cmd("PEXPIRETIME")
-        .arg(key)
-        .query(&mut pieces.depot.connection)
-        .map_err(|error| failed(&pieces, &error))?;
+    let deadlines = pieces.depot.deadlines(&[key]).map_err(|error| failed(&pieces, &error))?;
+    let deadline = deadlines.first().copied().unwrap_or(-1);
     if deadline >= 0 {
         let deadline = terms.deadline(deadline).to_string().into_bytes();
         sink.run(marker, db, &[vec![b"PEXPIREAT".to_vec(), key.to_vec(), deadline]])?;

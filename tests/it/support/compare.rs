@@ -13,8 +13,6 @@ use std::fmt::Debug;
 const SHOWN_MAX: usize = 10;
 /// How much of a value a difference shows.
 const PREVIEW_BYTES: usize = 120;
-/// Servers before 7.0 tell the time left, so our clock and theirs come in.
-const INEXACT_MS: u64 = 1_500;
 
 /// Where keys belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +44,6 @@ pub fn assert_no_differences(differences: &[String]) {
 /// DEADLINE or FUNCTION.
 pub fn diff(reference: &Snapshot, targets: &[Snapshot], placement: Placement) -> Vec<String> {
     let now_ms = targets.iter().map(|target| target.taken_ms).fold(reference.taken_ms, i64::max);
-    let exact = reference.exact_deadlines && targets.iter().all(|target| target.exact_deadlines);
-    let tolerance_ms = if exact { 0 } else { INEXACT_MS };
     let expected = reference.alive(now_ms);
     let mut found = Vec::new();
     let mut united: BTreeMap<&Name, (usize, Entry)> = BTreeMap::new();
@@ -74,7 +70,7 @@ pub fn diff(reference: &Snapshot, targets: &[Snapshot], placement: Placement) ->
             }
             (Some(ours), Some((at, theirs))) => {
                 let place = format!("{shown} on target {at}");
-                found.extend(entry_differences(ours, theirs, tolerance_ms).iter().map(|what| {
+                found.extend(entry_differences(ours, theirs).iter().map(|what| {
                     let (kind, rest) = what.split_once(' ').expect("a kind and its words");
                     format!("{kind} {place}: {rest}")
                 }));
@@ -86,7 +82,7 @@ pub fn diff(reference: &Snapshot, targets: &[Snapshot], placement: Placement) ->
     found
 }
 
-fn entry_differences(ours: &Entry, theirs: &Entry, tolerance_ms: u64) -> Vec<String> {
+fn entry_differences(ours: &Entry, theirs: &Entry) -> Vec<String> {
     if ours.kind != theirs.kind {
         return vec![format!("TYPE reference {} target {}", ours.kind, theirs.kind)];
     }
@@ -94,11 +90,7 @@ fn entry_differences(ours: &Entry, theirs: &Entry, tolerance_ms: u64) -> Vec<Str
     if let Some(what) = content_difference(&ours.content, &theirs.content) {
         found.push(format!("VALUE ({}) {what}", ours.kind));
     }
-    let same_deadline = match (ours.deadline_ms, theirs.deadline_ms) {
-        (Some(ours), Some(theirs)) => ours.abs_diff(theirs) <= tolerance_ms,
-        (ours, theirs) => ours == theirs,
-    };
-    if !same_deadline {
+    if ours.deadline_ms != theirs.deadline_ms {
         found.push(format!("DEADLINE reference {:?} target {:?}", ours.deadline_ms, theirs.deadline_ms));
     }
     found

@@ -33,8 +33,6 @@ pub struct Snapshot {
     pub functions: Option<Libraries>,
     /// The clock after the last read.
     pub taken_ms: i64,
-    /// Whether deadlines are exact; servers before 7.0 tell the remaining time only.
-    pub exact_deadlines: bool,
 }
 
 /// One key's type, value and deadline.
@@ -90,7 +88,7 @@ impl Snapshot {
             }
         }
         let functions = knows(conn, "FUNCTION").then(|| libraries(conn));
-        Self { keys, functions, taken_ms: now_ms(), exact_deadlines: able.pexpiretime }
+        Self { keys, functions, taken_ms: now_ms() }
     }
 
     /// Leaves out the keys for which `skip` says so, such as the tool's own marker in the middle of a load.
@@ -208,7 +206,6 @@ fn read_round(conn: &mut Connection, names: &[Vec<u8>], able: Able) -> Vec<(Vec<
     let asked: Vec<Vec<&[u8]>> =
         names.iter().flat_map(|name| [vec![b"TYPE", &name[..]], vec![ttl, name]]).collect();
     let facts = pipeline(conn, &asked);
-    let clock_ms = if able.pexpiretime { 0 } else { now_ms() };
     let mut found = Vec::new();
     let mut reads: Vec<Vec<&[u8]>> = Vec::new();
     for (name, fact) in names.iter().zip(facts.chunks_exact(2)) {
@@ -220,7 +217,9 @@ fn read_round(conn: &mut Connection, names: &[Vec<u8>], able: Able) -> Vec<(Vec<
         }
         let at = reads.len();
         reads.extend(reads_of(&kind, name));
-        found.push((name, kind, (time >= 0).then_some(time + clock_ms), at));
+        let deadline =
+            (time >= 0).then(|| if able.pexpiretime { time } else { deadline_by_time_left(conn, name) });
+        found.push((name, kind, deadline, at));
     }
     let replies = pipeline(conn, &reads);
     let mut entries = Vec::new();
@@ -233,6 +232,26 @@ fn read_round(conn: &mut Connection, names: &[Vec<u8>], able: Able) -> Vec<(Vec<
         entries.push((name.clone(), Entry { kind, content, deadline_ms }));
     }
     entries
+}
+
+/// A key's deadline from a server that only tells the time left: exact between two looks at one millisecond of its
+/// clock. One that goes meanwhile was past its deadline.
+fn deadline_by_time_left(conn: &mut Connection, name: &[u8]) -> i64 {
+    loop {
+        let replies = pipeline(conn, &[vec![&b"TIME"[..]], vec![b"PTTL", name], vec![b"TIME"]]);
+        let clock = |reply: &Value| {
+            let parts: Vec<i64> =
+                items(reply).iter().map(|part| text(part).parse().expect("a number")).collect();
+            parts[0] * 1000 + parts[1] / 1000
+        };
+        let left = int(&replies[1]).expect("a time is a number");
+        if left < 0 {
+            return 0;
+        }
+        if clock(&replies[0]) == clock(&replies[2]) {
+            return clock(&replies[0]) + left;
+        }
+    }
 }
 
 /// The commands that read a value of this type whole.
