@@ -49,9 +49,9 @@ fn walk(reader: Reader<'_>, bytes: &[u8]) {
 
 fn take_apart(object: &Object<'_>) {
     let Ok(before) = collected(object) else { return };
-    if let Ok(Shifted::Changed(moved)) = fields::shift(object, OFFSET_MS) {
+    if let Ok(Shifted::Changed(moved)) = fields::shift(object, &|deadline| deadline.checked_add(OFFSET_MS)) {
         let moved = Object { body: &moved, ..*object };
-        let Ok(Shifted::Changed(back)) = fields::shift(&moved, -OFFSET_MS) else {
+        let Ok(Shifted::Changed(back)) = fields::shift(&moved, &|deadline| deadline.checked_sub(OFFSET_MS)) else {
             panic!("shifted deadlines do not come back")
         };
         assert_eq!(collected(&Object { body: &back, ..*object }), Ok(before));

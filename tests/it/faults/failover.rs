@@ -85,6 +85,9 @@ fn a_replica_in_step_is_promoted() {
     sets.targets.slow();
     let mut run = sets.loader().spawn();
     sets.wait_for(&mut run, 0.3);
+    drill::eventually("the replica's first batch", || {
+        mark(&sets.replica).is_some_and(|mark| mark.phase == "loading")
+    });
     let from = sets.fail_over();
     assert!(from.as_ref().is_some_and(|mark| mark.phase == "loading"), "{from:?}");
     sets.finish(run);
