@@ -169,7 +169,7 @@ impl Load<'_> {
             self.counters.add_scratch();
             self.boards.push(LaneBoard::default());
         }
-        if self.placing.needs_scratch > 0 && rules.live.iter().any(Option::is_some) {
+        if survey.tally.tied > 0 && rules.live.iter().any(Option::is_some) {
             // What cannot be carried out depends on where it goes.
             let again = self.pool.install(|| count_again(&self.source, rules, survey, &go_on))?;
             let tied = std::mem::replace(&mut survey.tally, again).tied;
