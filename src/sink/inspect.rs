@@ -12,7 +12,7 @@ use crate::rdb::Product;
 use crate::route::Takes;
 
 /// The oldest version that has all that the loader needs (PXAT of SET, COPY).
-pub const VERSION_MIN: Release = (6, 2);
+const VERSION_MIN: Release = (6, 2);
 
 /// A target as it was found.
 #[derive(Debug, Clone)]

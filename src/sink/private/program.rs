@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::rdb::{Product, Version};
-use crate::sink::inspect::{VERSION_MIN, rdb_version, version_numbers};
+use crate::sink::inspect::{rdb_version, version_numbers};
+
+/// The oldest version that starts from a multi-part append-only file.
+const VERSION_MIN: (u32, u32) = (7, 0);
 
 /// What is looked for on the PATH, in this order.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
