@@ -119,11 +119,24 @@ fn deadlines_and_trims_are_rewritten() {
     );
 }
 
-/// A SET that is not written as servers write it stays where it is, and so do the others on its key.
 #[test]
-fn sets_in_lower_case_are_not_merged() {
-    let parts = parts(1, &["SET a 1", "set a 2", "SET b 1", "SET c 1"]);
-    assert_eq!(parts.batches(0, 100, 1 << 20), ["SET a 1; set a 2; MSET b 1 c 1"]);
+fn names_in_lower_case_are_merged_too() {
+    let parts = parts(1, &["SET a 1", "set a 2", "SET b 1", "del c", "DEL d"]);
+    assert_eq!(parts.batches(0, 100, 1 << 20), ["MSET a 1 a 2 b 1; DEL c d"]);
+}
+
+/// A DEL passes by what does not touch its key, and nothing else.
+#[test]
+fn deletions_become_one() {
+    let commands = [
+        "DEL a", "INCR b", "DEL c", "SET d 1", "DEL d", "DEL e", "SADD f m", "DEL f", "DEL g h", "DEL g",
+        "UNLINK i", "DEL a", "SET j 1", "SET k 2",
+    ];
+    let parts = parts(1, &commands);
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["INCR b; SET d 1; DEL d; SADD f m; DEL f; DEL g h; DEL g; UNLINK i; MSET j 1 k 2; DEL a c e a"]
+    );
 }
 
 /// A SET passes by what does not touch its key, and nothing else.

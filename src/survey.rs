@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::partition::{self, Step, walk};
 use crate::rdb::Item;
 use crate::route::homes::Filter;
-use crate::route::{Command, Reach, Routed, Rules, Touches};
+use crate::route::{Command, Reach, Routed, Rules, Touches, key_hash};
 use crate::source::window::{Content, Tail, Window, Windows};
 use crate::source::{Position, Source};
 
@@ -187,7 +187,7 @@ pub fn touches(
         if let Content::Rdb(_) = surveyed.window.content {
             return partition::values::walk(source, surveyed, rules, |step| {
                 if let Item::Value(value) = step.item {
-                    touches.key(step.db, crc32fast::hash(&value.key), step.ordinal);
+                    touches.key(step.db, key_hash(&value.key), step.ordinal);
                 }
                 Ok(())
             });
@@ -195,10 +195,12 @@ pub fn touches(
         walk(source, surveyed, rules, |step| {
             let Command { db, ordinal, .. } = step.command;
             match step.routed {
-                Routed::Lane(_, _, Reach::Set(hash) | Reach::Key(hash)) => touches.key(db, hash, ordinal),
+                Routed::Lane(_, _, Reach::Set(hash) | Reach::Deletion(hash) | Reach::Key(hash)) => {
+                    touches.key(db, hash, ordinal);
+                }
                 Routed::Lane(_, _, Reach::Arguments) | Routed::Parts => {
                     let arguments = step.command.arguments();
-                    arguments.iter().for_each(|argument| touches.key(db, crc32fast::hash(argument), ordinal));
+                    arguments.iter().for_each(|argument| touches.key(db, key_hash(argument), ordinal));
                 }
                 // Libraries and scripts are no keys.
                 Routed::Every(_) if ["FUNCTION", "SCRIPT"].contains(&name_of(step)) => {}

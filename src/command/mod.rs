@@ -244,6 +244,12 @@ pub fn lookup_sub(container: &Spec, sub: &[u8]) -> Option<&'static Spec> {
 }
 
 impl Spec {
+    /// Its number in [`TABLE`].
+    #[inline]
+    pub fn row(&'static self) -> usize {
+        (std::ptr::from_ref(self) as usize - TABLE.as_ptr() as usize) / size_of::<Spec>()
+    }
+
     /// Whether a server accepts `argc` arguments, the name included.
     #[inline]
     pub fn takes(&self, argc: u32) -> bool {
@@ -274,6 +280,7 @@ mod tests {
     fn every_row_is_found_in_any_case() {
         for spec in TABLE {
             assert_eq!(lookup(spec.name.to_lowercase().as_bytes()), Some(spec), "{}", spec.name);
+            assert_eq!(TABLE.get(spec.row()), Some(spec));
         }
         assert_eq!(lookup(b"NOSUCHCOMMAND"), None);
         assert_eq!(lookup(b"SORT\x7fRO"), None);

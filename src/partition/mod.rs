@@ -68,15 +68,24 @@ pub struct LanePart {
     pub ordinals: Vec<(u32, u64)>,
 }
 
+impl Op {
+    /// The bytes of its command, of those of its window.
+    #[inline]
+    pub fn bytes<'w>(&self, window: &'w [u8]) -> &'w [u8] {
+        let start = self.start as usize;
+        if self.len < u32::MAX {
+            return window.get(start..start + self.len as usize).unwrap_or_default();
+        }
+        let rest = window.get(start..).unwrap_or_default();
+        let left = frame::record(rest).map_or(0, |(left, _)| left.len());
+        &rest[..rest.len() - left]
+    }
+}
+
 impl LanePart {
     /// The bytes of a command of this part.
     pub fn bytes<'s>(&self, source: &'s Source, op: &Op) -> &'s [u8] {
-        let rest = self.window.bytes(source).get(op.start as usize..).unwrap_or_default();
-        if op.len < u32::MAX {
-            return rest.get(..op.len as usize).unwrap_or_default();
-        }
-        let left = frame::record(rest).map_or(0, |(left, _)| left.len());
-        &rest[..rest.len() - left]
+        op.bytes(self.window.bytes(source))
     }
 
     /// An entry of this part, of an RDB part; `None` only if the source was changed under the map.

@@ -6,7 +6,7 @@ use crate::command::{Class, Spec};
 use crate::error::Result;
 use crate::partition::{Step, scan, split_keys};
 use crate::route::homes::{Filter, KeyHasher};
-use crate::route::{Command, Routed, Rules};
+use crate::route::{Command, Routed, Rules, key_hash};
 use crate::source::Source;
 use crate::source::window::Content;
 use crate::survey::Surveyed;
@@ -92,8 +92,8 @@ fn is_deletion(spec: &Spec) -> bool {
 fn ends_some(spec: &Spec, command: &Command<'_>, ties: &Filter) -> bool {
     is_deletion(spec)
         && match command.head.argc {
-            2 => ties.may_have(crc32fast::hash(command.first())),
-            _ => command.arguments().iter().skip(1).any(|key| ties.may_have(crc32fast::hash(key))),
+            2 => ties.may_have(key_hash(command.first())),
+            _ => command.arguments().iter().skip(1).any(|key| ties.may_have(key_hash(key))),
         }
 }
 
@@ -121,7 +121,7 @@ impl Events {
             let within = (key.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize) as u64;
             let span =
                 Span { segment: base.0, len: key.len() as u32, offset: base.1 + step.start as u64 + within };
-            Named { key: hasher.key(key), crc: crc32fast::hash(key), db: name.db, span }
+            Named { key: hasher.key(key), crc: key_hash(key), db: name.db, span }
         };
         if is_deletion(spec) {
             for at in split_keys(&arguments) {

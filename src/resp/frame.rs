@@ -82,9 +82,15 @@ pub fn record(input: &[u8]) -> Parsed<'_, Record> {
 /// A record as a server writes it, with its length; `None` sends the input the general way.
 #[inline]
 fn canonical_record(input: &[u8]) -> Option<(Head, usize)> {
-    let (argc, name_header) = canonical_number(input, 0, b'*')?;
-    let (name_len, name_start) = canonical_number(input, name_header, b'$')?;
-    let mut at = terminated(input, name_start + name_len)?;
+    let (argc, name_len, name_start) = match canonical_start(input) {
+        Some((argc, name_len)) => (argc, name_len, START_BYTES),
+        None => {
+            let (argc, name_header) = canonical_number(input, 0, b'*')?;
+            let (name_len, name_start) = canonical_number(input, name_header, b'$')?;
+            (argc, name_len, name_start)
+        }
+    };
+    let mut at = name_start + name_len;
     let mut head = Head {
         argc: argc as u32,
         name_start: name_start as u32,
@@ -93,15 +99,54 @@ fn canonical_record(input: &[u8]) -> Option<(Head, usize)> {
         ..Head::default()
     };
     if argc > 1 {
-        let (key_len, key_start) = canonical_number(input, at, b'$')?;
+        let (key_len, key_start) = canonical_next(input, at)?;
         (head.key_start, head.key_len) = (key_start, key_len);
-        at = terminated(input, key_start + key_len)?;
+        at = key_start + key_len;
         for _ in 2..argc {
-            let (len, start) = canonical_number(input, at, b'$')?;
-            at = terminated(input, start + len)?;
+            let (len, start) = canonical_next(input, at)?;
+            at = start + len;
         }
     }
-    (argc > 0).then_some((head, at))
+    (argc > 0).then_some((head, terminated(input, at)?))
+}
+
+/// Length of what [`canonical_start`] reads.
+const START_BYTES: usize = 8;
+
+/// `*<digit>` CR LF `$<digit>` CR LF, with which nearly every record starts: both numbers.
+#[inline(always)]
+fn canonical_start(input: &[u8]) -> Option<(usize, usize)> {
+    const DIGITS: u64 = 0xff << 8 | 0xff << 40;
+    const REST: u64 = u64::from_le_bytes(*b"*\0\r\n$\0\r\n");
+    let word = u64::from_le_bytes(*input.first_chunk::<START_BYTES>()?);
+    let digit = |place: u32| ((word >> (8 * place)) & 0xff).wrapping_sub(u64::from(b'0'));
+    let (argc, name_len) = (digit(1), digit(5));
+    (word & !DIGITS == REST && argc <= 9 && name_len <= 9).then_some((argc as usize, name_len as usize))
+}
+
+/// The end of an argument at `at` and the header of the next one, in one look if that has up to three digits. Gives
+/// the length, and where the argument starts.
+#[inline(always)]
+fn canonical_next(input: &[u8], at: usize) -> Option<(usize, usize)> {
+    const CR_LF: u64 = 0x0a0d;
+    const START: u64 = CR_LF | (b'$' as u64) << 16;
+    let word = u64::from_le_bytes(*input.get(at..)?.first_chunk::<8>()?);
+    let digit = |place: u32| ((word >> (8 * place)) & 0xff).wrapping_sub(u64::from(b'0'));
+    let ends = |place: u32| (word >> (8 * place)) & 0xffff == CR_LF;
+    let (first, second) = (digit(3), digit(4));
+    if word & 0xff_ffff != START || first > 9 {
+        return None;
+    }
+    if ends(4) {
+        return Some((first as usize, at + 6));
+    }
+    if first == 0 || second > 9 {
+        return None;
+    }
+    if ends(5) {
+        return Some((first as usize * 10 + second as usize, at + 7));
+    }
+    canonical_number(input, at + 2, b'$')
 }
 
 /// A sigil, one to five digits without a leading zero, CR LF at `at`: nearly every header of every

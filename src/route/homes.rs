@@ -208,6 +208,7 @@ impl Homes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::key_hash;
 
     #[test]
     fn databases_are_followed_through_swaps() {
@@ -225,7 +226,7 @@ mod tests {
         let hasher = KeyHasher::random();
         let mut homes = Homes::new(hasher, vec![(20, databases)], 1);
         let stay = |from, lane| Stay { from, lane, lasts: false };
-        let hash = crc32fast::hash(b"k");
+        let hash = key_hash(b"k");
         homes.add(named(hasher.key(b"k"), 0), hash, [stay(5, Some(2)), stay(9, None), stay(12, Some(1))]);
         let lane = |db, ordinal| homes.stay(db, b"k", hash, ordinal).and_then(|stay| stay.lane);
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Decides which lane a key belongs to, and from that where a command goes.
 
+mod crc;
 pub mod homes;
 mod rule;
 pub mod scripts;
@@ -7,6 +8,7 @@ mod takes;
 mod touches;
 mod value;
 
+pub use crc::key_hash;
 pub use takes::Takes;
 pub use touches::Touches;
 
@@ -53,7 +55,7 @@ impl Routing {
     /// The same with the key's crc32.
     #[inline]
     pub fn lane_and_hash(&self, db: u32, key: &[u8], ordinal: u64) -> (usize, u32) {
-        let hash = crc32fast::hash(key);
+        let hash = key_hash(key);
         let stay = self.homes.as_ref().and_then(|homes| homes.stay(db, key, hash, ordinal));
         let lane = stay.and_then(|stay| stay.lane).map_or_else(|| self.own_lane(hash), usize::from);
         (lane, hash)
@@ -61,7 +63,7 @@ impl Routing {
 
     /// Whether what command number `ordinal` leaves under a name has to be brought to the name's own lane at the end.
     pub fn is_foreign(&self, db: u32, key: &[u8], ordinal: u64) -> bool {
-        let stay = |homes: &Arc<Homes>| homes.stay(db, key, crc32fast::hash(key), ordinal);
+        let stay = |homes: &Arc<Homes>| homes.stay(db, key, key_hash(key), ordinal);
         self.homes.as_ref().and_then(stay).is_some_and(|stay| stay.lasts && stay.lane.is_some())
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::scripts::Scripts;
-use super::{Routing, Takes, Touches};
+use super::{Routing, Takes, Touches, key_hash};
 use crate::command::names::{Name, database, names};
 use crate::command::since::{self, Newer};
 use crate::command::{Class, Keys, Rewrite, Spec, deadline, fields, integer, keys, lookup, lookup_sub};
@@ -66,6 +66,8 @@ pub enum Form {
 pub enum Reach {
     /// One key, of this crc32, which it sets to a plain value: a SET without options.
     Set(u32),
+    /// One key, of this crc32, which it deletes: a DEL of nothing else.
+    Deletion(u32),
     /// One key, of this crc32.
     Key(u32),
     /// Keys that are all among its arguments.
@@ -216,7 +218,13 @@ impl Rules {
     #[inline]
     fn route_spec(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
         // Nearly all of a file: one key, the first argument, nothing to rewrite.
-        if spec.class == Class::Keyed && spec.keys == Keys::FIRST {
+        let names_first = match spec.class {
+            Class::Keyed => spec.keys == Keys::FIRST,
+            // DEL and its kin with one key.
+            Class::Splittable => command.head.argc == 2,
+            _ => false,
+        };
+        if names_first {
             return self.keyed(spec, command, command.first());
         }
         self.route_rarer(spec, command, in_transaction)
@@ -229,7 +237,11 @@ impl Rules {
             return Routed::Refused(Refusal::MarkerKey);
         }
         let plain_set = spec.rewrite == Rewrite::Set && command.head.argc == 3;
-        let reach = if plain_set { Reach::Set(hash) } else { Reach::Key(hash) };
+        let reach = match spec.class {
+            Class::Keyed if plain_set => Reach::Set(hash),
+            Class::Splittable if spec.name == "DEL" => Reach::Deletion(hash),
+            _ => Reach::Key(hash),
+        };
         match self.form(spec, command, lane) {
             Ok(form) => Routed::Lane(lane, form, reach),
             Err(refusal) => Routed::Refused(refusal),
@@ -377,7 +389,7 @@ impl Rules {
             |option: &&[u8]| option.eq_ignore_ascii_case(b"GT") || option.eq_ignore_ascii_case(b"LT");
         let compared = matches!(spec.rewrite, Rewrite::Expire { .. } | Rewrite::FieldExpire { .. })
             && arguments.iter().skip(3).any(compares);
-        !compared && touches.is_last(command.db, crc32fast::hash(command.first()), command.ordinal)
+        !compared && touches.is_last(command.db, key_hash(command.first()), command.ordinal)
     }
 
     #[inline]

@@ -72,6 +72,25 @@ impl Inbox {
         count
     }
 
+    /// Passes over up to `most` replies that are numbers or simple strings; how many there were.
+    pub fn plain(&mut self, most: usize) -> usize {
+        if !self.skip_rest() {
+            return 0;
+        }
+        let mut waiting = self.bytes.get(self.used..).unwrap_or_default();
+        let mut count = 0;
+        while count < most && matches!(waiting.first(), Some(b':' | b'+')) {
+            let Some(end) = waiting.iter().position(|byte| *byte == b'\n') else { break };
+            if waiting[..end].last() != Some(&b'\r') {
+                break;
+            }
+            waiting = &waiting[end + 1..];
+            count += 1;
+        }
+        self.used = self.bytes.len() - waiting.len();
+        count
+    }
+
     /// The next reply's head, if it has come whole.
     pub fn token(&mut self) -> Result<Option<Token>, NotAReply> {
         if !self.skip_rest() {

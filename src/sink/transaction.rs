@@ -141,6 +141,18 @@ impl Transaction {
                     }
                 }
                 Next::Queued(_) if !self.is_closed => return Ok(None),
+                Next::Element { index, values: 1 } => {
+                    // Nearly all commands are answered with a number, about which there is nothing to say.
+                    let plain = inbox.plain(self.commands - index);
+                    if plain > 0 {
+                        self.next = self.behind(index + plain - 1);
+                        continue;
+                    }
+                    match inbox.token().map_err(strange)? {
+                        Some(token) => self.element(index, 1, token, source),
+                        None => return Ok(None),
+                    }
+                }
                 _ => match inbox.token().map_err(strange)? {
                     Some(token) => self.take(token, source, name)?,
                     None => return Ok(None),
@@ -218,10 +230,14 @@ impl Transaction {
             _ => {}
         }
         self.next = match values {
-            0 if index + 1 == self.commands => Next::Done,
-            0 => Next::Element { index: index + 1, values: 1 },
+            0 => self.behind(index),
             _ => Next::Element { index, values },
         };
+    }
+
+    /// What comes after the last value of element number `index`.
+    fn behind(&self, index: usize) -> Next {
+        if index + 1 == self.commands { Next::Done } else { Next::Element { index: index + 1, values: 1 } }
     }
 
     /// The step that command number `index` belongs to; `None` for one of the loader's own.

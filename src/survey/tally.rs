@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::command::names::{database, names};
+use crate::command::table::TABLE;
 use crate::command::{Class, Rewrite, Spec, deadline, lookup_sub};
 use crate::error::{Result, shown};
 use crate::partition::{Step, lanes_of, split_keys, walk};
 use crate::rdb::Kind;
 use crate::route::homes::Filter;
-use crate::route::{Refusal, Routed, Rules, State};
+use crate::route::{Refusal, Routed, Rules, State, key_hash};
 use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
 use crate::survey::duplicates::Fingerprints;
@@ -170,7 +171,7 @@ pub fn tally(
     (ties, fingerprints): (&Filter, &Fingerprints),
 ) -> Result<Tally> {
     let mut tally = Tally::new(rules.lanes());
-    let mut names = Names::default();
+    let mut names = Names::new();
     if let Content::Rdb(_) = surveyed.window.content {
         values::tally(source, surveyed, rules, fingerprints, &mut tally)?;
         return Ok(tally);
@@ -235,7 +236,7 @@ impl Tally {
         let names = names(spec, &arguments, step.command.db).unwrap_or_default();
         if names.len() > 1 {
             self.ties += 1;
-            names.iter().for_each(|name| ties.add(crc32fast::hash(arguments[name.at])));
+            names.iter().for_each(|name| ties.add(key_hash(arguments[name.at])));
         }
     }
 
@@ -277,47 +278,61 @@ impl Tally {
     }
 }
 
-/// Counts names by row; a run of one name costs one comparison each.
-#[derive(Default)]
+/// Counts rows of the table, and databases.
 struct Names {
-    counts: BTreeMap<&'static str, u64>,
+    /// By row, see [`Spec::row`].
+    rows: Vec<u64>,
     databases: BTreeMap<u32, u64>,
-    last: Option<(&'static Spec, u32, u64)>,
+    /// The database of the last commands, and how many of them there were in a row.
+    last: (u32, u64),
 }
 
 impl Names {
+    fn new() -> Self {
+        Names { rows: vec![0; TABLE.len()], databases: BTreeMap::new(), last: (0, 0) }
+    }
+
     /// Counts the command; gives its row if its arguments are worth a look.
     #[inline]
     fn count(&mut self, step: &Step<'_>) -> Option<&'static Spec> {
         let spec = row(step)?;
-        let db = step.command.db;
-        match &mut self.last {
-            Some((last, last_db, count)) if std::ptr::eq(*last, spec) && *last_db == db => *count += 1,
-            _ => {
-                self.flush();
-                self.last = Some((spec, db, 1));
-            }
+        if let Some(count) = self.rows.get_mut(spec.row()) {
+            *count += 1;
         }
-        let plain_set = spec.rewrite == Rewrite::Set && step.command.head.argc == 3;
-        let names_databases = matches!(spec.name, "MOVE" | "COPY" | "SWAPDB");
-        ((spec.rewrite != Rewrite::None && !plain_set) || names_databases).then_some(spec)
+        if spec.class == Class::Keyed {
+            self.count_in(step.command.db);
+            let plain = spec.rewrite == Rewrite::None
+                || (spec.rewrite == Rewrite::Set && step.command.head.argc == 3);
+            return (!plain).then_some(spec);
+        }
+        let is_state =
+            matches!(spec.class, Class::Select | Class::Multi | Class::Exec | Class::Discard | Class::Read);
+        if !is_state {
+            self.count_in(step.command.db);
+        }
+        (spec.rewrite != Rewrite::None || matches!(spec.name, "MOVE" | "COPY" | "SWAPDB")).then_some(spec)
+    }
+
+    #[inline]
+    fn count_in(&mut self, db: u32) {
+        if db != self.last.0 {
+            self.flush();
+            self.last = (db, 0);
+        }
+        self.last.1 += 1;
     }
 
     fn flush(&mut self) {
-        if let Some((spec, db, count)) = self.last.take() {
-            *self.counts.entry(spec.name).or_default() += count;
-            if !matches!(
-                spec.class,
-                Class::Select | Class::Multi | Class::Exec | Class::Discard | Class::Read
-            ) {
-                *self.databases.entry(db).or_default() += count;
-            }
+        let (db, commands) = self.last;
+        if commands > 0 {
+            *self.databases.entry(db).or_default() += commands;
         }
     }
 
     fn add_to(mut self, tally: &mut Tally) {
         self.flush();
-        tally.commands = self.counts;
+        let counted = TABLE.iter().zip(self.rows).filter(|(_, count)| *count > 0);
+        tally.commands = counted.map(|(spec, count)| (spec.name, count)).collect();
         tally.databases = self.databases;
     }
 }
