@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures the loader beside what an operator would otherwise use, and prints the ratios. See docs/benchmarks.md.
 #
-#   benches/compare.sh [framing] [pipe] [two] [rdb] [aof] [memory] [settle] [latency]      all of them if none is named
+#   benches/compare.sh [framing] [pipe] [two] [rdb] [aof] [memory] [settle] [latency] [ties]
+#   all of them if none is named
 #
 # The defaults are small, to see that it works. Figures worth keeping come from a quiet machine and, for example,
 #   COMMANDS=6000000 KEYS=1000000 RDB_KEYS=5000000 SESSIONS=1000000 MEMORY_MB="2000 4000" PAIRS=5 CRITERION_ARGS= benches/compare.sh
@@ -9,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 
-COMMANDS=${COMMANDS:-200000}        # commands of the mixed source (pipe, two, latency) and of the SETs (framing, aof)
+COMMANDS=${COMMANDS:-200000}        # commands of the mixed source (pipe, two, latency), of the SETs (framing, aof), of those with RENAMEs (ties)
 KEYS=${KEYS:-50000}                 # distinct keys of each type in the mixed source
 SESSIONS=${SESSIONS:-20000}         # keys of the source with deadlines (settle)
 RDB_KEYS=${RDB_KEYS:-200000}        # keys of the append-only file with an RDB base (rdb)
@@ -274,14 +275,40 @@ latency() {
     say "load without delay $(calc "$near" 3) s, with it $(calc "$far" 3) s, ratio of commands/s: $(calc "$near / $far")"
 }
 
+# Three targets from SETs of which some rename temporary names onto keys of other shards; and the survey of these files on
+# one core.
+ties() {
+    say "== ties: three targets, $COMMANDS SETs, of which a share is RENAMEs"
+    local percent ports times="" cpus none=""
+    for percent in 0 1 10 50; do
+        "$source_maker" renames "$COMMANDS" 1000000000 32 "$percent" >"$work/renames-$percent"
+    done
+    for _ in $(seq "$PAIRS"); do
+        for percent in 0 1 10 50; do
+            ports=""
+            for _ in 1 2 3; do start_server; ports+="$port "; done
+            topology $ports
+            load "$work/renames-$percent" --topology "$work/sets.toml"
+            times+="$percent $real_s"$'\n'
+            stop_children
+        done
+    done
+    for percent in 0 1 10 50; do
+        cpus=$(for _ in $(seq "$PAIRS"); do load "$work/renames-$percent" --topology "$work/sets.toml" --dry-run --threads 1; say "$cpu_s"; done | median)
+        real_s=$(printf %s "$times" | awk -v percent="$percent" '$1 == percent { print $2 }' | median)
+        none=${none:-$real_s}
+        say "$percent % RENAMEs: $(per_s "$COMMANDS" "$real_s") commands/s, $(calc "$none / $real_s") of those without; survey of $(calc "$(bytes_of "$work/renames-$percent") / 1e9 / $cpus") GB/s on one core"
+    done
+}
+
 command -v redis-server >/dev/null && command -v redis-check-aof >/dev/null || fail "redis-server and redis-tools are needed"
 cargo build --locked --release -q --bin redcluster-load --example bench_source --example delay_proxy
 say "$(redis-server --version)"
 say "$(nproc) cores, load average $(cut -d ' ' -f 1-3 /proc/loadavg), $("$loader" --version)"
-for name in "${@:-framing pipe two rdb aof memory settle latency}"; do
+for name in "${@:-framing pipe two rdb aof memory settle latency ties}"; do
     for part in $name; do
         case $part in
-        framing | pipe | two | rdb | aof | memory | settle | latency) "$part" ;;
+        framing | pipe | two | rdb | aof | memory | settle | latency | ties) "$part" ;;
         *) fail "there is no measurement called $part" ;;
         esac
         say

@@ -1,9 +1,10 @@
 //! Writes an append-only file for benchmarks to stdout; see benches/compare.sh.
 //!
-//! `bench_source KIND COMMANDS [KEYS [VALUE_BYTES]]`, where KIND is
+//! `bench_source KIND COMMANDS [KEYS [VALUE_BYTES [PERCENT]]]`, where KIND is
 //! - `sets`: plain SETs; each key is set again once KEYS of them have been
 //! - `mixed`: of 100 commands 40 SET, 14 HSET, 12 INCR, 10 RPUSH, 8 SADD, 8 ZADD, 5 DEL and 3 APPEND
 //! - `sessions`: plain SETs of COMMANDS keys, every second one followed by a deadline in the year 2100
+//! - `renames`: plain SETs, but PERCENT of the commands rename a temporary name onto the key, set under that name before
 //!
 //! The same arguments give the same bytes.
 
@@ -23,12 +24,13 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
     let (Some(kind), Some(commands)) = (words.first().and_then(|word| Kind::of(word)), number(1)) else {
-        eprintln!("usage: bench_source sets|mixed|sessions COMMANDS [KEYS [VALUE_BYTES]]");
+        eprintln!("usage: bench_source sets|mixed|sessions|renames COMMANDS [KEYS [VALUE_BYTES [PERCENT]]]");
         return ExitCode::from(2);
     };
     let keys = number(2).unwrap_or(KEYS_DEFAULT).max(1);
     let value_bytes = number(3).map_or(VALUE_BYTES_DEFAULT, |bytes| bytes as usize);
-    match write(kind, commands, keys, &vec![b'v'; value_bytes]) {
+    let percent = number(4).unwrap_or(0);
+    match write(kind, commands, (keys, percent), &vec![b'v'; value_bytes]) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench_source: {error}");
@@ -42,6 +44,7 @@ enum Kind {
     Sets,
     Mixed,
     Sessions,
+    Renames,
 }
 
 impl Kind {
@@ -50,12 +53,13 @@ impl Kind {
             "sets" => Some(Kind::Sets),
             "mixed" => Some(Kind::Mixed),
             "sessions" => Some(Kind::Sessions),
+            "renames" => Some(Kind::Renames),
             _ => None,
         }
     }
 }
 
-fn write(kind: Kind, commands: u64, keys: u64, value: &[u8]) -> io::Result<()> {
+fn write(kind: Kind, commands: u64, (keys, percent): (u64, u64), value: &[u8]) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(CHUNK_BYTES, io::stdout().lock());
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut text = Vec::with_capacity(value.len() + 128);
@@ -68,6 +72,7 @@ fn write(kind: Kind, commands: u64, keys: u64, value: &[u8]) -> io::Result<()> {
             }
             Kind::Mixed => mixed(&mut text, dice.roll(100), dice.roll(keys), dice.roll(1000), value),
             Kind::Sessions => session(&mut text, number, value),
+            Kind::Renames => rename(&mut text, number, (keys, percent), value),
         }
         out.write_all(&text)?;
     }
@@ -100,6 +105,24 @@ fn session(out: &mut Vec<u8>, number: u64, value: &[u8]) {
     if number.is_multiple_of(2) {
         let deadline = (DEADLINE_MS + number).to_string();
         encode::command(out, &[b"PEXPIREAT".as_slice(), key.as_bytes(), deadline.as_bytes()]);
+    }
+}
+
+/// Temporary names in use by `renames`, as many as a few workers would have.
+const TEMPORARY_NAMES: u64 = 7;
+
+/// Command number `number` of `renames`: where the share of RENAMEs grows past a whole one, the SET before it is of a
+/// temporary name.
+fn rename(out: &mut Vec<u8>, number: u64, (keys, percent): (u64, u64), value: &[u8]) {
+    let renames = |number: u64| (number + 1) * percent / 100 > number * percent / 100;
+    let key = |number: u64| format!("key:{:012}", number % keys);
+    let temporary = |number: u64| format!("tmp:{}", number % TEMPORARY_NAMES);
+    if renames(number) {
+        let names = [temporary(number - 1), key(number)];
+        encode::command(out, &[b"RENAME".as_slice(), names[0].as_bytes(), names[1].as_bytes()]);
+    } else {
+        let name = if renames(number + 1) { temporary(number) } else { key(number) };
+        encode::command(out, &[b"SET".as_slice(), name.as_bytes(), value]);
     }
 }
 

@@ -2,12 +2,14 @@
 //! it go, what cannot be carried out.
 
 mod duplicates;
+mod placed;
 mod scripts;
 mod sketch;
 mod tally;
 mod values;
 
 use duplicates::{Duplicates, Fingerprints, Look};
+pub use placed::{Wanted, placed};
 pub use scripts::scripts;
 pub use sketch::Sketch;
 pub use tally::{LaneTally, Refused, Tally};
@@ -18,12 +20,15 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::partition::{self, Step, walk};
+use crate::partition::{self, Spot, Step, walk};
 use crate::rdb::Item;
 use crate::route::homes::Filter;
 use crate::route::{Command, Reach, Routed, Rules, Touches, key_hash};
 use crate::source::window::{Content, Tail, Window, Windows};
 use crate::source::{Position, Source};
+
+/// Most commands that are remembered for [`Survey::spots`]: 48 MiB.
+const SPOTS_MAX: usize = 4 << 20;
 
 /// Windows looked at in parallel in one go, for each thread.
 const WINDOWS_PER_THREAD: usize = 2;
@@ -43,6 +48,9 @@ pub struct Survey {
     pub tally: Tally,
     /// The keys of commands that tie names together.
     pub ties: Arc<Filter>,
+    /// For each window the commands that matter to the lives of names; `None` if there were too many to remember, so
+    /// that they have to be looked for again.
+    pub spots: Option<Vec<Vec<Spot>>>,
 }
 
 impl Survey {
@@ -101,6 +109,7 @@ fn survey_to(
     let ties = Filter::default();
     let fingerprints = Fingerprints::new();
     let mut duplicates = Duplicates::new(source);
+    let (mut spots, mut spots_count) = (Some(Vec::new()), 0);
     let mut next = take(&mut windows, group)?;
     while !next.is_empty() {
         // One thread steps over the frames of the next windows while the others look into these.
@@ -114,7 +123,7 @@ fn survey_to(
         );
         let tallies = tallies?;
         duplicates.add(&tallies.iter().map(|(tally, _)| tally.fingerprints.as_slice()).collect::<Vec<_>>());
-        for (window, (window_tally, window_hasher)) in next.iter().zip(tallies) {
+        for (window, (mut window_tally, window_hasher)) in next.iter().zip(tallies) {
             found.push(Surveyed {
                 window: *window,
                 sum: window_hasher.clone().finalize(),
@@ -122,6 +131,9 @@ fn survey_to(
             });
             hasher.combine(&window_hasher);
             tally.add(&window_tally);
+            spots_count += window_tally.spots.len();
+            spots = spots.filter(|_| spots_count <= SPOTS_MAX);
+            spots.iter_mut().for_each(|spots| spots.push(std::mem::take(&mut window_tally.spots)));
             advance(source.bytes_before(end_of(window)))?;
         }
         next = after?;
@@ -136,6 +148,7 @@ fn survey_to(
         windows: found,
         tally,
         ties: Arc::new(ties),
+        spots,
     })
 }
 
@@ -151,26 +164,6 @@ fn look_at(
     // Numbers of commands do not matter yet.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
     Ok((tally::tally(source, &surveyed, rules, (ties, fingerprints))?, hasher))
-}
-
-/// Counts again, once names are placed: what each lane gets.
-pub fn count_again(
-    source: &Source,
-    rules: &Rules,
-    survey: &Survey,
-    go_on: &(dyn Fn() -> Result<()> + Sync),
-) -> Result<Tally> {
-    let unused = (&Filter::default(), &Fingerprints::new());
-    let look = |surveyed: &Surveyed| {
-        go_on()?;
-        tally::tally(source, surveyed, rules, unused)
-    };
-    let mut total = Tally::new(rules.lanes());
-    for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {
-        let tallies = group.par_iter().map(look).collect::<Result<Vec<_>>>()?;
-        tallies.iter().for_each(|tally| total.add(tally));
-    }
-    Ok(total)
 }
 
 /// Finds out which commands are the last on their keys: a pass of its own over a surveyed source, for

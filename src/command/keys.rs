@@ -1,14 +1,19 @@
 //! Finds the keys of a command by its key specification.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Keys, Spec, integer};
+
+/// Indexes of arguments; few commands have many keys.
+pub type Positions = SmallVec<[usize; 4]>;
 
 /// The indexes of a command's keys, in order.
 ///
 /// `None` if they cannot be told, as with a number of keys that is no number: a server answers such
 /// a command with an error and changes nothing.
-pub fn positions(spec: &Spec, arguments: &[&[u8]]) -> Option<Vec<usize>> {
+pub fn positions(spec: &Spec, arguments: &[&[u8]]) -> Option<Positions> {
     match spec.keys {
-        Keys::None => Some(Vec::new()),
+        Keys::None => Some(smallvec![]),
         Keys::Range { first, last, step } => Some(range(arguments.len(), first, last, step)),
         Keys::Counted { count, step } => counted(arguments, usize::from(count), usize::from(step)),
         Keys::DestinationAndCounted => {
@@ -22,13 +27,13 @@ pub fn positions(spec: &Spec, arguments: &[&[u8]]) -> Option<Vec<usize>> {
     }
 }
 
-fn range(argc: usize, first: u8, last: i8, step: u8) -> Vec<usize> {
+fn range(argc: usize, first: u8, last: i8, step: u8) -> Positions {
     let last = if last < 0 { argc as i64 + i64::from(last) } else { i64::from(last) };
     let end = usize::try_from(last + 1).unwrap_or(0).min(argc);
     (usize::from(first)..end).step_by(usize::from(step)).collect()
 }
 
-fn counted(arguments: &[&[u8]], count: usize, step: usize) -> Option<Vec<usize>> {
+fn counted(arguments: &[&[u8]], count: usize, step: usize) -> Option<Positions> {
     let keys = usize::try_from(integer(arguments.get(count)?)?).ok()?;
     let last = keys.checked_sub(1)?.checked_mul(step)?.checked_add(count + 1)?;
     if last >= arguments.len() {
@@ -38,7 +43,7 @@ fn counted(arguments: &[&[u8]], count: usize, step: usize) -> Option<Vec<usize>>
 }
 
 /// The options as `sortGetKeys` in db.c walks them: unknown ones are passed over singly.
-fn sort(arguments: &[&[u8]]) -> Vec<usize> {
+fn sort(arguments: &[&[u8]]) -> Positions {
     let mut store = None;
     let mut at = 2;
     while at < arguments.len() {
@@ -64,7 +69,7 @@ pub fn sort_reads_unnamed_keys(arguments: &[&[u8]]) -> bool {
     })
 }
 
-fn georadius(arguments: &[&[u8]], options: usize) -> Vec<usize> {
+fn georadius(arguments: &[&[u8]], options: usize) -> Positions {
     let mut store = None;
     let mut at = options;
     while at + 1 < arguments.len() {
@@ -77,7 +82,7 @@ fn georadius(arguments: &[&[u8]], options: usize) -> Vec<usize> {
     [Some(1), store].into_iter().flatten().collect()
 }
 
-fn streams(arguments: &[&[u8]]) -> Option<Vec<usize>> {
+fn streams(arguments: &[&[u8]]) -> Option<Positions> {
     let keyword = arguments.iter().skip(4).position(|option| option.eq_ignore_ascii_case(b"STREAMS"))? + 4;
     let rest = arguments.len() - keyword - 1;
     if rest == 0 || !rest.is_multiple_of(2) {

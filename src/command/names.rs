@@ -1,5 +1,7 @@
 //! Finds the names that a command touches: its keys, each with the database that it lies in.
 
+use smallvec::SmallVec;
+
 use super::{Keys, Spec, integer, keys};
 
 /// A key among a command's arguments, in a database.
@@ -14,9 +16,9 @@ pub struct Name {
 /// The names of a command that runs in database `db`, in the order of its keys; those in another database last.
 ///
 /// `None` if they cannot be told, as for [`keys::positions`].
-pub fn names(spec: &Spec, arguments: &[&[u8]], db: u32) -> Option<Vec<Name>> {
+pub fn names(spec: &Spec, arguments: &[&[u8]], db: u32) -> Option<SmallVec<[Name; 4]>> {
     let positions = keys::positions(spec, arguments)?;
-    let mut names: Vec<Name> = positions.into_iter().map(|at| Name { db, at }).collect();
+    let mut names: SmallVec<[Name; 4]> = positions.into_iter().map(|at| Name { db, at }).collect();
     let elsewhere = match spec.name {
         "MOVE" => arguments.get(2).and_then(|text| database(text)).map(|db| Name { db, at: 1 }),
         "COPY" => copied_to(arguments).map(|db| Name { db, at: 2 }),

@@ -16,7 +16,7 @@ use crate::report::SurveyReport;
 use crate::route::{Routing, Rules};
 use crate::sink::Stop;
 use crate::source::Source;
-use crate::survey::{count_again, survey};
+use crate::survey::{Wanted, placed, survey};
 use crate::writer::interrupted;
 
 /// Surveys the source; connects to the targets only to look at them, and only if asked to.
@@ -44,10 +44,7 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
         rules.live.push(offer.takes(&source, live.as_ref()));
     }
     if survey.tally.tied > 0 {
-        let again = pool.install(|| count_again(&source, &rules, &survey, &go_on))?;
-        let tied = survey.tally.tied;
-        survey.tally = again;
-        survey.tally.tied = tied;
+        pool.install(|| placed(&source, &rules, &mut survey, Wanted::Counts, &go_on))?;
     }
     let report = SurveyReport {
         source: &source,

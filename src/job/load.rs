@@ -30,7 +30,7 @@ use crate::route::{Routing, Rules};
 use crate::sink::exchange::Flush;
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
-use crate::survey::{Survey, Surveyed, count_again, scripts, survey, touches};
+use crate::survey::{Survey, Surveyed, Wanted, placed, scripts, survey, touches};
 use crate::writer::{Identity, LaneBoard, LaneWriter, interrupted};
 
 /// How often the checkpoint file is written while a load is under way.
@@ -171,9 +171,7 @@ impl Load<'_> {
         }
         if survey.tally.tied > 0 && rules.live.iter().any(Option::is_some) {
             // What cannot be carried out depends on where it goes.
-            let again = self.pool.install(|| count_again(&self.source, rules, survey, &go_on))?;
-            let tied = std::mem::replace(&mut survey.tally, again).tied;
-            survey.tally.tied = tied;
+            self.pool.install(|| placed(&self.source, rules, survey, Wanted::Refusals, &go_on))?;
         }
         self.times.survey_s += begun.elapsed().as_secs_f64();
         Ok(scratch)

@@ -23,6 +23,58 @@ pub struct Step<'a> {
     pub transaction: u32,
 }
 
+/// A command of a window to come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// Its offset in the window.
+    start: u32,
+    /// Its number in the window, counted from 1.
+    number: u32,
+    /// The database it runs in, twice, and one more inside a transaction.
+    db_and_transaction: u32,
+}
+
+impl Spot {
+    /// That of a command found in a window with `before` commands before it.
+    pub fn of(step: &Step<'_>, before: u64) -> Self {
+        Spot {
+            start: step.start as u32,
+            number: (step.command.ordinal - before) as u32,
+            db_and_transaction: step.command.db << 1 | u32::from(step.transaction != 0),
+        }
+    }
+}
+
+/// Looks at some commands of a window once more, as [`scan`] does at all of them.
+pub fn revisit<'s>(
+    source: &'s Source,
+    surveyed: &Surveyed,
+    spots: &[Spot],
+    route: impl Fn(Option<&'static Spec>, &Command<'s>, bool) -> Routed,
+    mut visit: impl FnMut(&Step<'s>),
+) -> Result<()> {
+    let bytes = surveyed.window.bytes(source);
+    for spot in spots {
+        let start = spot.start as usize;
+        let rest = bytes.get(start..).unwrap_or_default();
+        let Ok((next, Record::Command(head))) = frame::record(rest) else {
+            let start = surveyed.window.start;
+            return Err(changed(source, Position { offset: start.offset + u64::from(spot.start), ..start }));
+        };
+        let command = Command {
+            bytes: &rest[..rest.len() - next.len()],
+            head,
+            db: spot.db_and_transaction >> 1,
+            ordinal: surveyed.before + u64::from(spot.number),
+        };
+        let spec = lookup(command.name());
+        let transaction = spot.db_and_transaction & 1;
+        let routed = route(spec, &command, transaction != 0);
+        visit(&Step { command, start, spec, routed, transaction });
+    }
+    Ok(())
+}
+
 /// Frames and routes the commands of a window in order.
 ///
 /// The survey has seen the window's framing; that it does not hold any more means that the source was

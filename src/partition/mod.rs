@@ -3,7 +3,7 @@
 mod commands;
 pub mod values;
 
-pub use commands::{Step, lanes_of, scan, split_keys, split_unit, walk};
+pub use commands::{Spot, Step, lanes_of, revisit, scan, split_keys, split_unit, walk};
 
 use crate::error::{Kind, Result, shown};
 use crate::rdb::Entry;

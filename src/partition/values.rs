@@ -49,17 +49,22 @@ pub fn walk<'s>(
         }
         ordinal += 1;
         let db = u32::try_from(entries.db()).unwrap_or(u32::MAX);
-        let routed = match &item {
-            Item::Value(value) => rules.route_value(value, db, ordinal),
-            Item::ModuleAux { .. } => Routed::Refused(Refusal::Module),
-            Item::SlotImport { .. } => Routed::Refused(Refusal::SlotImport),
-            _ if rules.functions() => Routed::Every(Form::Verbatim),
-            _ => Routed::Refused(Refusal::TargetTooOld(since::FUNCTIONS)),
-        };
+        let routed = route(rules, &item, db, ordinal);
         let start = range.start - window.start.offset;
         visit(Step { item: &item, db, ordinal, start, len: range.end - range.start, routed })?;
     }
     Ok(())
+}
+
+/// Routes an entry that means something to a lane.
+pub fn route(rules: &Rules, item: &Item<'_>, db: u32, ordinal: u64) -> Routed {
+    match item {
+        Item::Value(value) => rules.route_value(value, db, ordinal),
+        Item::ModuleAux { .. } => Routed::Refused(Refusal::Module),
+        Item::SlotImport { .. } => Routed::Refused(Refusal::SlotImport),
+        _ if rules.functions() => Routed::Every(Form::Verbatim),
+        _ => Routed::Refused(Refusal::TargetTooOld(since::FUNCTIONS)),
+    }
 }
 
 /// What stands for the command and the key of an entry in messages.

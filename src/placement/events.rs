@@ -1,10 +1,10 @@
 //! What a window of the source does to the lives of names: ties them together, ends them, swaps their databases.
 
 use super::Span;
-use crate::command::names::{Name, database, names};
+use crate::command::names::{database, names};
 use crate::command::{Class, Spec};
 use crate::error::Result;
-use crate::partition::{Step, scan, split_keys};
+use crate::partition::{Spot, Step, revisit, scan, split_keys};
 use crate::route::homes::{Filter, KeyHasher};
 use crate::route::{Command, Routed, Rules, key_hash};
 use crate::source::Source;
@@ -46,11 +46,12 @@ pub(super) struct Events {
     pub(super) names: Vec<Named>,
 }
 
-/// Finds the events of a window. Of keys that are not in `ties` no ends are told.
+/// Finds the events of a window, which are among `spots` if these are known. Of keys that are not in `ties` no ends are told.
 pub(super) fn in_window(
     source: &Source,
     surveyed: &Surveyed,
     rules: &Rules,
+    spots: Option<&[Spot]>,
     (ties, hasher): (&Filter, KeyHasher),
 ) -> Result<Events> {
     let mut events = Events::default();
@@ -71,7 +72,7 @@ pub(super) fn in_window(
         });
         if matters { rules.route_by(spec, command, in_transaction) } else { Routed::Nowhere }
     };
-    scan(source, surveyed, route, |step| {
+    let visit = |step: &Step<'_>| {
         let Some(spec) = step.spec else { return };
         match step.routed {
             Routed::Every(_) => {
@@ -81,7 +82,11 @@ pub(super) fn in_window(
             // What is left out changes nothing.
             Routed::State(_) | Routed::Nowhere | Routed::Refused(_) => {}
         }
-    })?;
+    };
+    match spots {
+        Some(spots) => revisit(source, surveyed, spots, route, visit)?,
+        None => scan(source, surveyed, route, visit)?,
+    }
     Ok(events)
 }
 
@@ -114,28 +119,29 @@ fn global(spec: &Spec, step: &Step<'_>) -> Option<What> {
 impl Events {
     fn add(&mut self, spec: &Spec, step: &Step<'_>, base: (u32, u64), (ties, hasher): (&Filter, KeyHasher)) {
         let Command { bytes, db, ordinal, .. } = step.command;
-        let arguments = step.command.arguments();
-        let named = |name: Name| {
-            let key = arguments[name.at];
+        let named = |db: u32, key: &[u8]| {
             // Both are parts of the map, so that their distance is that in the file.
             let within = (key.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize) as u64;
             let span =
                 Span { segment: base.0, len: key.len() as u32, offset: base.1 + step.start as u64 + within };
-            Named { key: hasher.key(key), crc: key_hash(key), db: name.db, span }
+            Named { key: hasher.key(key), crc: key_hash(key), db, span }
         };
-        if is_deletion(spec) {
-            for at in split_keys(&arguments) {
-                let name = named(Name { db, at });
-                if ties.may_have(name.crc) {
-                    self.names.push(name);
+        let first = self.names.len();
+        if let Some(keys) = step.command.two_keys(spec) {
+            self.names.extend(keys.map(|key| named(db, key)));
+        } else {
+            let arguments = step.command.arguments();
+            if is_deletion(spec) {
+                let tied = |at: &usize| ties.may_have(key_hash(arguments[*at]));
+                for at in split_keys(&arguments).filter(tied) {
+                    self.names.push(named(db, arguments[at]));
                     self.list.push((ordinal, What::Ends));
                 }
+                return;
             }
-            return;
+            let names = names(spec, &arguments, db).unwrap_or_default();
+            self.names.extend(names.iter().map(|name| named(name.db, arguments[name.at])));
         }
-        let names = names(spec, &arguments, db).unwrap_or_default();
-        let first = self.names.len();
-        self.names.extend(names.into_iter().map(named));
         let same = |pair: &[Named]| (pair[0].db, pair[0].key) == (pair[1].db, pair[1].key);
         if self.names[first..].windows(2).all(same) {
             // One name is tied to nothing.

@@ -224,23 +224,27 @@ impl<'r> Lives<'r> {
 
     /// Finds a home for every group of several lanes.
     fn give_homes(&mut self, is_directory: &[bool]) -> Placing {
-        // Group, own lane, whether it lasts.
-        let mut votes: Vec<(u32, u16, bool)> = Vec::new();
+        let mut groups = Vec::with_capacity(self.lives.len());
         for life in 0..self.lives.len() as u32 {
             let root = self.root(life);
-            if self.lives[root as usize].lane == MIXED {
-                votes.push((root, self.own_lane(life), self.lives[life as usize].to == OPEN));
-            }
+            groups.push(if self.lives[root as usize].lane == MIXED { root } else { NONE });
         }
-        votes.par_sort_unstable();
+        let order = by_group(&groups, self.lives.len());
         let mut placing = Placing::default();
-        for group in votes.chunk_by(|one, other| one.0 == other.0) {
+        // For each life of a group its own lane, and whether it lasts.
+        let mut votes: Vec<(u16, bool)> = Vec::new();
+        for group in order.chunk_by(|one, other| groups[*one as usize] == groups[*other as usize]) {
+            votes.clear();
+            votes.extend(
+                group.iter().map(|life| (self.own_lane(*life), self.lives[*life as usize].to == OPEN)),
+            );
+            votes.sort_unstable();
             placing.groups += 1;
             placing.largest = placing.largest.max(group.len() as u64);
-            let scratch = group.iter().any(|vote| is_directory.get(usize::from(vote.1)) == Some(&true));
+            let scratch = votes.iter().any(|vote| is_directory.get(usize::from(vote.0)) == Some(&true));
             placing.needs_scratch += u64::from(scratch);
-            let home = if scratch { is_directory.len() as u16 } else { elected(group) };
-            self.lives[group[0].0 as usize].lane = home;
+            let home = if scratch { is_directory.len() as u16 } else { elected(&votes) };
+            self.lives[groups[group[0] as usize] as usize].lane = home;
         }
         placing
     }
@@ -257,12 +261,9 @@ impl<'r> Lives<'r> {
             away[self.lives[life as usize].name as usize] |= is_away;
             home_of.push(is_away.then_some(home));
         }
-        let is_listed = |life: &u32| away[self.lives[*life as usize].name as usize];
-        let mut order: Vec<u32> = (0..self.lives.len() as u32).filter(is_listed).collect();
-        order.par_sort_unstable_by_key(|life| {
-            let life = &self.lives[*life as usize];
-            (life.name, life.from)
-        });
+        let listed = |life: &Life| if away[life.name as usize] { life.name } else { NONE };
+        // Lives stand in the order in which they began.
+        let order = by_group(&self.lives.iter().map(listed).collect::<Vec<_>>(), self.names.len());
         let mut homes =
             Homes::new(self.hasher, std::mem::take(&mut self.swaps), away.iter().filter(|is| **is).count());
         for lives in
@@ -292,11 +293,28 @@ impl<'r> Lives<'r> {
     }
 }
 
-/// The lane to which most of the lives that last belong; else most of all lives; else the lowest. `votes` are sorted.
-fn elected(votes: &[(u32, u16, bool)]) -> u16 {
-    let lanes = votes.chunk_by(|one, other| one.1 == other.1);
-    let rank = |lane: &[(u32, u16, bool)]| {
-        (lane.iter().filter(|vote| vote.2).count(), lane.len(), Reverse(lane[0].1))
-    };
-    lanes.max_by_key(|lane| rank(lane)).map_or(0, |lane| lane[0].1)
+/// The indexes of `group_of` that have a group, not [`NONE`], one group after the other; those of one group in their order.
+fn by_group(group_of: &[u32], groups: usize) -> Vec<u32> {
+    let members = || group_of.iter().enumerate().filter(|(_, group)| **group != NONE);
+    let mut next = vec![0u32; groups + 1];
+    members().for_each(|(_, group)| next[*group as usize + 1] += 1);
+    for group in 0..groups {
+        next[group + 1] += next[group];
+    }
+    let mut order = vec![0; next[groups] as usize];
+    for (index, group) in members() {
+        let at = &mut next[*group as usize];
+        order[*at as usize] = index as u32;
+        *at += 1;
+    }
+    order
+}
+
+/// The lane to which most of the lives that last belong; else most of all lives; else the lowest. `votes`, each a lane
+/// and whether the life lasts, are sorted.
+fn elected(votes: &[(u16, bool)]) -> u16 {
+    let lanes = votes.chunk_by(|one, other| one.0 == other.0);
+    let rank =
+        |lane: &[(u16, bool)]| (lane.iter().filter(|vote| vote.1).count(), lane.len(), Reverse(lane[0].0));
+    lanes.max_by_key(|lane| rank(lane)).map_or(0, |lane| lane[0].0)
 }

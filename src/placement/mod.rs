@@ -5,7 +5,8 @@
 //! waits, nothing is emulated. What is left in the end under a name that is at home on another lane than its own is
 //! brought there when the load settles. The rules, and why they are right, are in docs/correctness.md.
 //!
-//! It takes a pass of its own over the source, which a source without such commands does not pay for. The outcome is
+//! It takes another look at the commands that matter to it, or at the whole source if they were too many for the survey
+//! to remember; a source without such commands does not pay for it. The outcome is
 //! a pure function of source, routing, and which of the lanes are directories.
 
 mod events;
@@ -78,11 +79,13 @@ pub fn place(
     go_on: &(dyn Fn() -> Result<()> + Sync),
 ) -> Result<(Homes, Placing)> {
     let mut lives = Lives::new(&rules.routing);
-    for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {
+    let windows: Vec<usize> = (0..survey.windows.len()).collect();
+    for group in windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {
         let hasher = lives.hasher();
-        let look = |surveyed| {
+        let look = |window: &usize| {
             go_on()?;
-            events::in_window(source, surveyed, rules, (&survey.ties, hasher))
+            let spots = survey.spots.as_ref().and_then(|spots| spots.get(*window)).map(Vec::as_slice);
+            events::in_window(source, &survey.windows[*window], rules, spots, (&survey.ties, hasher))
         };
         for events in group.par_iter().map(look).collect::<Result<Vec<_>>>()? {
             lives.follow(&events);

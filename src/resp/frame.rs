@@ -253,6 +253,13 @@ impl<'a> Iterator for Arguments<'a> {
     }
 }
 
+/// The argument at the start of `input`, of a record that [`record`] has accepted.
+#[inline]
+pub fn argument(input: &[u8]) -> Option<&[u8]> {
+    let (data, len) = header(input, b'$').ok()?;
+    data.get(..usize::try_from(len.value).ok()?)
+}
+
 #[derive(Clone, Copy)]
 struct Header {
     value: i64,

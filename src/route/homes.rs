@@ -194,6 +194,12 @@ impl Homes {
         if self.filter.may_have(hash) { self.look_up(db, key, ordinal) } else { None }
     }
 
+    /// Whether a key of this crc32 may have a name here.
+    #[inline]
+    pub fn may_have(&self, hash: u32) -> bool {
+        self.filter.may_have(hash)
+    }
+
     #[inline(never)]
     fn look_up(&self, db: u32, key: &[u8], ordinal: u64) -> Option<Stay> {
         let swaps = self.swaps.partition_point(|(at, _)| *at < ordinal);

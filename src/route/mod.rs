@@ -61,10 +61,18 @@ impl Routing {
         (lane, hash)
     }
 
-    /// Whether what command number `ordinal` leaves under a name has to be brought to the name's own lane at the end.
-    pub fn is_foreign(&self, db: u32, key: &[u8], ordinal: u64) -> bool {
-        let stay = |homes: &Arc<Homes>| homes.stay(db, key, key_hash(key), ordinal);
-        self.homes.as_ref().and_then(stay).is_some_and(|stay| stay.lasts && stay.lane.is_some())
+    /// Whether what command number `ordinal` leaves under a name, on this lane, has to be brought to the name's own lane
+    /// at the end.
+    pub fn is_foreign(&self, lane: usize, db: u32, key: &[u8], ordinal: u64) -> bool {
+        let Some(homes) = &self.homes else { return false };
+        let hash = key_hash(key);
+        lane != self.own_lane(hash) && homes.stay(db, key, hash, ordinal).is_some_and(|stay| stay.lasts)
+    }
+
+    /// Tells of most keys that none of their names has a home away from its own lane.
+    #[inline]
+    pub fn may_have_home(&self, key: &[u8]) -> bool {
+        self.homes.as_ref().is_some_and(|homes| homes.may_have(key_hash(key)))
     }
 
     /// The lane on which a key of this crc32 belongs at the end: `hash % shards`.

@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::scripts::Scripts;
 use super::{Routing, Takes, Touches, key_hash};
 use crate::command::names::{Name, database, names};
 use crate::command::since::{self, Newer};
 use crate::command::{Class, Keys, Rewrite, Spec, deadline, fields, integer, keys, lookup, lookup_sub};
 use crate::rdb::Kind;
-use crate::resp::frame::{Arguments, Head};
+use crate::resp::frame::{self, Arguments, Head};
 
 /// A command as it stands in the source, borrowed from the map.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +40,20 @@ impl<'a> Command<'a> {
         self.bytes.get(self.head.key_start..self.head.key_start + self.head.key_len).unwrap_or_default()
     }
 
-    /// All arguments, the name first.
-    pub fn arguments(&self) -> Vec<&'a [u8]> {
+    /// The keys of a command that has two in its own database, its first arguments: RENAME and its kin.
+    #[inline]
+    pub fn two_keys(&self, spec: &Spec) -> Option<[&'a [u8]; 2]> {
+        let two = spec.keys == Keys::Range { first: 1, last: 2, step: 1 } && self.head.argc > 2;
+        // COPY may name another database.
+        if !two || spec.name == "COPY" {
+            return None;
+        }
+        let behind = self.head.key_start + self.head.key_len + 2;
+        Some([self.first(), frame::argument(self.bytes.get(behind..)?)?])
+    }
+
+    /// All arguments, the name first; those of nearly all commands take no memory of their own.
+    pub fn arguments(&self) -> SmallVec<[&'a [u8]; 8]> {
         Arguments::of(self.bytes).collect()
     }
 }
@@ -272,7 +286,7 @@ impl Rules {
 
     fn broadcast(&self, spec: &Spec, command: &Command<'_>) -> Routed {
         let is_newer = matches!(spec.name, "SCRIPT LOAD") || spec.name.starts_with("FUNCTION ");
-        let arguments = if is_newer { command.arguments() } else { Vec::new() };
+        let arguments = if is_newer { command.arguments() } else { SmallVec::new() };
         let mut live = self.live.iter().flatten();
         match live.find_map(|takes| since::newer_in(spec, &arguments).find(|newer| !takes.knows(newer))) {
             Some(newer) => Routed::Refused(Refusal::TargetTooOld(newer)),
@@ -286,6 +300,9 @@ impl Rules {
     }
 
     fn several(&self, spec: &Spec, command: &Command<'_>) -> Routed {
+        if let (Some(keys), Rewrite::None) = (command.two_keys(spec), spec.rewrite) {
+            return self.pair(command, keys);
+        }
         let arguments = command.arguments();
         if spec.keys == Keys::Sort {
             let stores = keys::positions(spec, &arguments).is_some_and(|keys| keys.len() > 1);
@@ -332,6 +349,15 @@ impl Rules {
             Ok(form) => Routed::Lane(lane, form, reach),
             Err(refusal) => Routed::Refused(refusal),
         }
+    }
+
+    /// The same for the two keys of a command that needs no rewriting.
+    fn pair(&self, command: &Command<'_>, keys: [&[u8]; 2]) -> Routed {
+        if keys.iter().any(|key| self.is_marker(key)) {
+            return Routed::Refused(Refusal::MarkerKey);
+        }
+        let [lane, other] = keys.map(|key| self.routing.lane(command.db, key, command.ordinal));
+        if lane == other { Routed::Lane(lane, canonical(command), Reach::Arguments) } else { Routed::Tied }
     }
 
     #[inline]

@@ -6,10 +6,10 @@ use crate::command::names::{database, names};
 use crate::command::table::TABLE;
 use crate::command::{Class, Rewrite, Spec, deadline, lookup_sub};
 use crate::error::{Result, shown};
-use crate::partition::{Step, lanes_of, split_keys, walk};
+use crate::partition::{Spot, Step, lanes_of, split_keys, walk};
 use crate::rdb::Kind;
 use crate::route::homes::Filter;
-use crate::route::{Refusal, Routed, Rules, State, key_hash};
+use crate::route::{Reach, Refusal, Routed, Rules, State, key_hash};
 use crate::source::window::{Content, Window};
 use crate::source::{Position, Source};
 use crate::survey::duplicates::Fingerprints;
@@ -39,7 +39,7 @@ pub struct LaneTally {
     pub commands: u64,
     /// Their bytes in the source.
     pub bytes: u64,
-    /// The keys they name.
+    /// The keys that are its own at the end.
     pub keys: Sketch,
 }
 
@@ -82,6 +82,8 @@ pub struct Tally {
     pub biggest: Vec<Biggest>,
     /// Libraries of functions in RDB parts.
     pub libraries: u64,
+    /// Commands that matter to the lives of names, of one window only.
+    pub(super) spots: Vec<Spot>,
     /// Fingerprints of the keys of RDB parts, of one window only.
     pub(super) fingerprints: Vec<u64>,
     /// Commands that cannot be carried out, by reason.
@@ -112,6 +114,7 @@ impl Tally {
             kinds: BTreeMap::new(),
             biggest: Vec::new(),
             libraries: 0,
+            spots: Vec::new(),
             fingerprints: Vec::new(),
             refusals: BTreeMap::new(),
             refused: Vec::new(),
@@ -181,8 +184,11 @@ pub fn tally(
         if let Some(spec) = names.count(step) {
             tally.look_into(spec, step, rules.clock);
         }
-        if step.spec.is_some_and(|spec| matches!(spec.class, Class::Several | Class::Script)) {
-            tally.tie(step, ties);
+        if matches!(step.routed, Routed::Tied | Routed::Lane(_, _, Reach::Arguments | Reach::All)) {
+            tally.name(step, rules, ties);
+        }
+        if step.spec.is_some_and(matters_to_lives) {
+            tally.spots.push(Spot::of(step, surveyed.before));
         }
         tally.count(step, &surveyed.window, rules);
     })?;
@@ -190,28 +196,35 @@ pub fn tally(
     Ok(tally)
 }
 
+/// Whether a command may tie names together, end their lives, or give a database another number; see
+/// [`crate::placement`].
+#[inline]
+pub(crate) fn matters_to_lives(spec: &'static Spec) -> bool {
+    match spec.class {
+        Class::Several | Class::Script | Class::Broadcast => true,
+        Class::Splittable => matches!(spec.name, "DEL" | "UNLINK"),
+        _ => false,
+    }
+}
+
 impl Tally {
     #[inline]
     fn count(&mut self, step: &Step<'_>, window: &Window, rules: &Rules) {
         let command = &step.command;
         match step.routed {
-            Routed::Lane(lane, ..) => {
-                if step.spec.is_some_and(|spec| spec.class == Class::Script) {
-                    self.scripts += 1;
-                } else {
-                    self.lanes[lane].keys.insert(command.db, command.first());
+            Routed::Lane(lane, _, reach) => {
+                if let Reach::Set(hash) | Reach::Deletion(hash) | Reach::Key(hash) = reach {
+                    self.lanes[rules.routing.own_lane(hash)].keys.insert(command.db, command.first());
                 }
+                self.scripts += u64::from(step.spec.is_some_and(|spec| spec.class == Class::Script));
                 self.count_lane(lane, step);
-                if rules.routing.is_foreign(command.db, command.first(), command.ordinal) {
+                if rules.routing.is_foreign(lane, command.db, command.first(), command.ordinal) {
                     self.foreign_bytes += command.bytes.len() as u64;
                 }
             }
             Routed::Parts => {
                 let arguments = command.arguments();
-                for key in split_keys(&arguments) {
-                    let lane = rules.routing.lane(command.db, arguments[key], command.ordinal);
-                    self.lanes[lane].keys.insert(command.db, arguments[key]);
-                }
+                split_keys(&arguments).for_each(|key| self.see_key(rules, command.db, arguments[key]));
                 lanes_of(command, rules).for_each(|lane| self.count_lane(lane, step));
             }
             Routed::Every(_) => (0..self.lanes.len()).for_each(|lane| self.count_lane(lane, step)),
@@ -229,15 +242,40 @@ impl Tally {
         }
     }
 
-    /// Counts a command that may tie names together.
-    fn tie(&mut self, step: &Step<'_>, ties: &Filter) {
-        let (Routed::Lane(..) | Routed::Tied, Some(spec)) = (step.routed, step.spec) else { return };
+    /// Counts the names of a command that has, or may have, several.
+    fn name(&mut self, step: &Step<'_>, rules: &Rules, ties: &Filter) {
+        let Some(spec) = row(step) else { return };
+        if let Some(keys) = step.command.two_keys(spec) {
+            self.ties += 1;
+            for key in keys {
+                let hash = key_hash(key);
+                self.lanes[rules.routing.own_lane(hash)].keys.insert(step.command.db, key);
+                ties.add(hash);
+            }
+            return;
+        }
         let arguments = step.command.arguments();
         let names = names(spec, &arguments, step.command.db).unwrap_or_default();
-        if names.len() > 1 {
+        names.iter().for_each(|name| self.see_key(rules, name.db, arguments[name.at]));
+        if names.len() > 1 && matches!(spec.class, Class::Several | Class::Script) {
             self.ties += 1;
             names.iter().for_each(|name| ties.add(key_hash(arguments[name.at])));
         }
+    }
+
+    /// Counts a key.
+    pub(super) fn see_key(&mut self, rules: &Rules, db: u32, key: &[u8]) {
+        self.lanes[rules.routing.own_lane(key_hash(key))].keys.insert(db, key);
+    }
+
+    /// Takes in that lanes get so many commands and bytes more.
+    pub(super) fn correct(&mut self, lanes: &[(i64, i64)], foreign_bytes: u64) {
+        self.lanes.resize_with(lanes.len(), LaneTally::default);
+        for (lane, (commands, bytes)) in self.lanes.iter_mut().zip(lanes) {
+            lane.commands = lane.commands.saturating_add_signed(*commands);
+            lane.bytes = lane.bytes.saturating_add_signed(*bytes);
+        }
+        self.foreign_bytes += foreign_bytes;
     }
 
     /// Counts what cannot be carried out; `names` gives the command and its key, or what stands for them.

@@ -65,9 +65,9 @@ pub(super) fn tally(
         }
         match (step.routed, step.item) {
             (Routed::Lane(lane, ..), Item::Value(value)) => {
-                tally.lanes[lane].keys.insert(step.db, &value.key);
+                tally.see_key(rules, step.db, &value.key);
                 tally.count_entry(lane, &step);
-                if rules.routing.is_foreign(step.db, &value.key, step.ordinal) {
+                if rules.routing.is_foreign(lane, step.db, &value.key, step.ordinal) {
                     tally.foreign_bytes += step.len;
                 }
             }
