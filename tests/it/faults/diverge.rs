@@ -7,6 +7,7 @@
 
 use super::ROUNDS;
 use crate::drill::{self, Drill, Targets, mark, mixed, set};
+use crate::scene;
 use crate::support::aof;
 use crate::support::loader::Output;
 use std::fs;
@@ -72,6 +73,20 @@ fn a_divergence_is_known_without_the_checkpoint() {
     let (drill, targets, _) = diverged();
     fs::remove_file(drill.checkpoint()).expect("a checkpoint");
     assert_diverged(&drill.loader().masters(&targets.addrs()).run());
+}
+
+/// The rest of its batch is applied and its answers are known, so it counts like any other.
+#[test]
+fn what_was_applied_with_a_divergence_is_reported() {
+    let drill = Drill::of(&aof::of_lines("SET a 1\nSETBIT bits -1 1\nLPUSH a x\nSET b 2"));
+    let targets = scene::servers(1);
+    let output = drill.loader().arg("--json").servers(&targets).run();
+    assert_diverged(&output);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(report["warnings"], serde_json::json!([]), "{report:#}");
+    assert_eq!(report["shards"][0]["commands"], 4, "{report:#}");
+    assert_eq!(report["ignored_errors"][0]["count"], 1, "{report:#}");
+    assert_eq!(targets[0].cmd(&["GET", "b"]), Ok(redis::Value::BulkString(b"2".to_vec())));
 }
 
 /// Missing permission is found out while the batch is queued, so nothing of it is applied: no divergence, and once it is
