@@ -38,7 +38,7 @@ fn diverged() -> (Drill, Targets, usize) {
     let drill = Drill::of(&source());
     let targets = Targets::new();
     targets.masters.iter().for_each(|master| set(master, "proto-max-bulk-len", LIMIT));
-    let output = drill.loader().masters(&targets.addrs()).run();
+    let output = drill.loader_into(&targets).run();
     assert_diverged(&output);
     for words in ["APPEND", "long", "exceeds maximum allowed size"] {
         assert!(output.stderr.contains(words), "{words:?} is missing: {output}");
@@ -53,7 +53,7 @@ fn a_divergence_stops_the_load_for_good() {
     assert!(phase.starts_with("diverged@"), "{phase}");
     let before = targets.marks();
     targets.masters.iter().for_each(|master| set(master, "proto-max-bulk-len", "512mb"));
-    let loader = drill.loader().masters(&targets.addrs());
+    let loader = drill.loader_into(&targets);
     // Not even with --flush-targets, which is for the very start of a load.
     for more in [&[][..], &["--flush-targets"]] {
         let output = loader.clone().args(more).run();
@@ -72,7 +72,7 @@ fn a_divergence_stops_the_load_for_good() {
 fn a_divergence_is_known_without_the_checkpoint() {
     let (drill, targets, _) = diverged();
     fs::remove_file(drill.checkpoint()).expect("a checkpoint");
-    assert_diverged(&drill.loader().masters(&targets.addrs()).run());
+    assert_diverged(&drill.loader_into(&targets).run());
 }
 
 /// The rest of its batch is applied and its answers are known, so it counts like any other.
