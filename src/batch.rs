@@ -373,4 +373,4 @@ fn rewritten<'a>(arguments: &[&'a [u8]], clock: deadline::Clock) -> Option<Vec<C
 
 #[cfg(test)]
 #[path = "batch_tests.rs"]
-mod tests;
+pub(crate) mod tests;

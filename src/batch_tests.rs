@@ -8,13 +8,14 @@ use crate::partition::{partition, window_bytes};
 use crate::route::Routing;
 use crate::survey::survey;
 
-struct Parts {
-    source: Source,
-    rules: Rules,
-    parts: Vec<Vec<LanePart>>,
+pub(crate) struct Parts {
+    pub(crate) source: Source,
+    pub(crate) rules: Rules,
+    pub(crate) parts: Vec<Vec<LanePart>>,
 }
 
-fn parts(shards: usize, commands: &[&str]) -> Parts {
+/// What a source of these commands comes to on a number of live shards.
+pub(crate) fn parts(shards: usize, commands: &[&str]) -> Parts {
     let mut bytes = Vec::new();
     for command in commands {
         encode::command(&mut bytes, &command.split(' ').collect::<Vec<_>>());

@@ -13,7 +13,7 @@ use crate::feed::Feed;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::sink::exchange::Flush;
 use crate::sink::wire::pause;
-use crate::sink::{Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop, ship};
+use crate::sink::{Applied, Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop, ship};
 use crate::source::{Position, Source};
 
 /// The pause after a first failure, doubled with each further one up to [`PAUSE_MAX`].
@@ -166,7 +166,7 @@ impl LaneWriter<'_> {
         match result {
             Ok(()) => Ok(true),
             Err(Fault::Fatal(error)) => Err(self.stopped(error)),
-            Err(Fault::Diverged(divergence)) => Err(self.diverged(&divergence)),
+            Err(Fault::Diverged(divergence)) => Err(self.diverged(*divergence)),
             Err(Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text)) => {
                 tracing::info!(lane = self.lane, "{text}");
                 self.counters.set_note(text);
@@ -255,7 +255,7 @@ impl LaneWriter<'_> {
             let text = match attempt(self) {
                 Ok(value) => return Ok(value),
                 Err(Fault::Fatal(error)) => return Err(self.stopped(error)),
-                Err(Fault::Diverged(divergence)) => return Err(self.diverged(&divergence)),
+                Err(Fault::Diverged(divergence)) => return Err(self.diverged(*divergence)),
                 Err(Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text)) => text,
             };
             if self.alive > before {
@@ -324,20 +324,25 @@ impl LaneWriter<'_> {
 
     fn reap(&mut self, wait: bool) -> Result<(), Fault> {
         for applied in self.sink.applied(wait)? {
-            self.alive = Instant::now();
-            self.counters.commands.fetch_add(applied.commands, Ordering::Relaxed);
-            self.counters.bytes.fetch_add(applied.bytes, Ordering::Relaxed);
-            self.counters.ignored.fetch_add(applied.ignored.len() as u64, Ordering::Relaxed);
-            if let Ok(mut kinds) = self.board.ignored.lock() {
-                for ignored in applied.ignored {
-                    kinds.entry(ignored.label).or_insert_with(|| (0, ignored)).0 += 1;
-                }
-            }
-            self.board.show(&applied.marker);
-            self.at(applied.marker.window);
+            self.note(applied);
         }
         self.counters.in_flight_bytes.store(self.sink.in_flight_bytes() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts what is applied.
+    fn note(&mut self, applied: Applied) {
+        self.alive = Instant::now();
+        self.counters.commands.fetch_add(applied.commands, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(applied.bytes, Ordering::Relaxed);
+        self.counters.ignored.fetch_add(applied.ignored.len() as u64, Ordering::Relaxed);
+        if let Ok(mut kinds) = self.board.ignored.lock() {
+            for ignored in applied.ignored {
+                kinds.entry(ignored.label).or_insert_with(|| (0, ignored)).0 += 1;
+            }
+        }
+        self.board.show(&applied.marker);
+        self.at(applied.marker.window);
     }
 
     fn at(&self, position: Position) {
@@ -404,22 +409,25 @@ impl LaneWriter<'_> {
     }
 
     /// Writes down in the target that it has diverged, so that no later run goes on past it.
-    fn diverged(&mut self, divergence: &Divergence) -> Error {
+    fn diverged(&mut self, Divergence { answered, applied }: Divergence) -> Error {
+        if let Some(applied) = applied {
+            self.note(applied);
+        }
         self.counters.set_state(LaneState::Stopped);
         let recorded = self.attach().and_then(|marker| match marker {
-            Some(marker) => self.advance(&marker, Phase::Diverged(divergence.at)).map(drop),
+            Some(marker) => self.advance(&marker, Phase::Diverged(answered.at)).map(drop),
             None => Ok(()),
         });
         if let (Err(_), Some(marker)) = (recorded, self.board.marker()) {
             // At least the checkpoint will know.
-            self.board.show(&marker.in_phase(Phase::Diverged(divergence.at)));
+            self.board.show(&marker.in_phase(Phase::Diverged(answered.at)));
         }
         self.source
-            .error(Kind::Diverged, "a target answered as no loading server would", divergence.at)
+            .error(Kind::Diverged, "a target answered as no loading server would", answered.at)
             .shard(self.lane, self.sink.name())
-            .place("command", divergence.command.clone())
-            .place("key", divergence.key.clone())
-            .place("answer", divergence.text.clone())
+            .place("command", answered.command)
+            .place("key", answered.key)
+            .place("answer", answered.text)
             .remedy(
                 "mend the target so that it accepts the command, then start over with --restart --flush-targets",
             )

@@ -14,7 +14,7 @@ use super::run::Run;
 use super::scratch::{self, Scratch};
 use super::start::{self, Start};
 use super::targets::{self, Found};
-use super::{Ended, now_ms, refusal, shown};
+use super::{Ended, Wrap, now_ms, refusal, shown};
 use crate::checkpoint::{self, Status};
 use crate::command::deadline::{Clock, OFFSET_FAR_MS, OFFSET_NEAR_MS};
 use crate::config::Job;
@@ -41,6 +41,7 @@ struct Load<'j> {
     job: &'j Job,
     stop: &'j Stop,
     pool: &'j ThreadPool,
+    wrap: &'j Wrap<'j>,
     source: Source,
     notices: Notices,
     counters: Arc<Counters>,
@@ -55,7 +56,7 @@ struct Load<'j> {
 }
 
 /// Loads, and says how it went.
-pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool) -> Ended {
+pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool, wrap: &Wrap<'_>) -> Ended {
     let source = match Source::open(&job.source) {
         Ok(source) => source,
         Err(error) => return error.into(),
@@ -65,6 +66,7 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool) -> Ended {
         job,
         stop,
         pool,
+        wrap,
         notices: Notices::new(job.output),
         counters: Arc::new(Counters::new(names.clone(), source.len())),
         boards: names.iter().map(|_| LaneBoard::default()).collect(),
@@ -263,8 +265,9 @@ impl Load<'_> {
             owner: random(),
         };
         let plan = Plan { source: &self.source, rules, windows };
-        let mut sinks =
+        let sinks =
             targets::sinks(self.job, scratch.map(|scratch| &scratch.target), &self.source, rules, self.stop);
+        let mut sinks: Vec<_> = sinks.into_iter().map(self.wrap).collect();
         for (lane, (sink, found)) in sinks.iter_mut().zip(found).enumerate() {
             let kept = found.marker.clone().filter(|_| !fresh);
             let settled = matches!(start, Start::Finish(_)) && kept.is_none();

@@ -17,7 +17,7 @@ use std::io::IsTerminal;
 use crate::config::{Job, Mode, Output};
 use crate::error::{Error, Kind, Result};
 use crate::report::color_on;
-use crate::sink::Stop;
+use crate::sink::{Sink, Stop};
 
 /// What is to be printed, and how the run ended.
 #[derive(Debug)]
@@ -34,14 +34,22 @@ impl From<Error> for Ended {
     }
 }
 
+/// Puts a lane's sink into another, which sees all that is asked of it and may fail in its place.
+pub type Wrap<'w> = dyn for<'s> Fn(Box<dyn Sink + 's>) -> Box<dyn Sink + 's> + 'w;
+
 /// Does what the plan says; `stop` asks for an early end.
 pub fn run(job: &Job, stop: &Stop) -> Ended {
+    run_through(job, stop, &|sink| sink)
+}
+
+/// The same with the sinks of a load in others, so that it can be cut off between any two steps.
+pub fn run_through(job: &Job, stop: &Stop, wrap: &Wrap<'_>) -> Ended {
     let pool = match threads(job) {
         Ok(pool) => pool,
         Err(error) => return error.into(),
     };
     match job.mode {
-        Mode::Load => load::load(job, stop, &pool),
+        Mode::Load => load::load(job, stop, &pool, wrap),
         Mode::DryRun { check_topology } => {
             dry_run::dry_run(job, check_topology, stop, &pool).unwrap_or_else(Ended::from)
         }

@@ -219,9 +219,8 @@ pub fn fatal(name: &str, fault: Fault) -> Error {
         .remedy(
             "make the target reachable, as a master that takes writes, and check its address and password",
         ),
-        Fault::Diverged(divergence) => {
-            Error::new(Kind::Target, "a target cannot be used").place("answer", divergence.text.clone())
-        }
+        Fault::Diverged(divergence) => Error::new(Kind::Target, "a target cannot be used")
+            .place("answer", divergence.answered.text.clone()),
     }
 }
 

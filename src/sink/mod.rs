@@ -39,7 +39,7 @@ pub enum Fault {
     /// The marker is not where this loader left it: somebody else moved it, or something was lost.
     Marker(String),
     /// A command was answered as no loading server would answer it. It was not rolled back.
-    Diverged(Divergence),
+    Diverged(Box<Divergence>),
     /// No use in trying again.
     Fatal(Error),
 }
@@ -64,7 +64,13 @@ pub struct Answered {
 }
 
 /// See [`Fault::Diverged`].
-pub type Divergence = Box<Answered>;
+#[derive(Debug)]
+pub struct Divergence {
+    /// The command.
+    pub answered: Answered,
+    /// What was applied with it all the same.
+    pub applied: Option<Applied>,
+}
 
 /// An error that a loading server gets as well and ignores.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -124,8 +124,12 @@ impl<'s> Pipeline<'s> {
             let bytes = open.map_or(0, Transaction::bytes);
             if commands >= self.full.0 || bytes >= self.full.1 { self.close() } else { Ok(()) }
         });
+        self.after_what_is_done(result)
+    }
+
+    /// Puts a fault off until what was applied before it is told.
+    fn after_what_is_done(&mut self, result: Result<(), Fault>) -> Result<(), Fault> {
         match result {
-            // What was applied before is to be told first.
             Err(fault) if !self.done.is_empty() => {
                 self.fault = Some(fault);
                 Ok(())
@@ -203,17 +207,23 @@ impl<'s> Pipeline<'s> {
             if let Some(fault) = self.fault.take() {
                 return Err(fault);
             }
-            self.receive()?;
-            self.digest()?;
-            if wait && self.done.is_empty() && self.closed.is_none() {
-                self.close()?;
-            }
-            while wait && self.done.is_empty() && self.closed.is_some() {
-                self.wait()?;
-                self.digest()?;
-            }
+            let collected = self.collect(wait);
+            self.after_what_is_done(collected)?;
         }
         Ok(std::mem::take(&mut self.done))
+    }
+
+    fn collect(&mut self, wait: bool) -> Result<(), Fault> {
+        self.receive()?;
+        self.digest()?;
+        if wait && self.done.is_empty() && self.closed.is_none() {
+            self.close()?;
+        }
+        while wait && self.done.is_empty() && self.closed.is_some() {
+            self.wait()?;
+            self.digest()?;
+        }
+        Ok(())
     }
 
     /// Takes the replies that have come; whether they settled something.
@@ -281,3 +291,7 @@ fn next_token(wire: &mut Wire) -> io::Result<Token> {
         wire.wait()?;
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

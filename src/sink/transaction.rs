@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::reply::{Inbox, Text, Token};
 use super::verdict::{self, Executed};
-use super::{Answered, Applied, Fault, Ignored, control};
+use super::{Answered, Applied, Divergence, Fault, Ignored, control};
 use crate::batch::{Batch, Written};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
@@ -195,11 +195,12 @@ impl Transaction {
             (Next::Multi, Token::Simple(_)) => self.next = Next::Queued(0),
             (Next::Multi, Token::Error(text)) => {
                 // The commands behind it were run on their own, then.
-                return Err(Fault::Diverged(Box::new(Answered {
+                let answered = Answered {
                     command: "MULTI".to_owned(),
                     key: String::new(),
                     ..self.answered(0, &text, source)
-                })));
+                };
+                return Err(Fault::Diverged(Box::new(Divergence { answered, applied: None })));
             }
             (Next::Queued(_), Token::Array(Some(count))) if count == self.commands as u64 => {
                 self.next = Next::Element { index: 0, values: 1 };
@@ -263,15 +264,16 @@ impl Transaction {
     }
 
     fn outcome(&mut self) -> Result<Applied, Fault> {
-        if let Some(diverged) = self.diverged.take() {
-            return Err(Fault::Diverged(Box::new(diverged)));
-        }
-        Ok(Applied {
+        let applied = Applied {
             marker: self.marker.clone(),
             commands: self.batches().map(|(_, batch)| batch.commands).sum(),
             bytes: self.bytes() as u64,
             ignored: std::mem::take(&mut self.ignored),
-        })
+        };
+        match self.diverged.take() {
+            Some(answered) => Err(Fault::Diverged(Box::new(Divergence { answered, applied: Some(applied) }))),
+            None => Ok(applied),
+        }
     }
 }
 

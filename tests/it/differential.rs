@@ -27,28 +27,15 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Whether commands that name keys of several shards are loaded.
-const TIES: bool = true;
-/// The same, if the shards are directories.
-pub const TIED_DIRECTORIES: bool = false;
-/// Whether deadlines of hash fields are loaded into live servers.
-pub const FIELDS: bool = false;
-/// Whether there is `--accept-scripts`.
-const SCRIPTS: bool = false;
-
 /// `DIFFERENTIAL_<name>`, a number.
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(format!("DIFFERENTIAL_{name}")).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("DIFFERENTIAL_{name} is a number, not {text:?}")))
 }
 
-/// `DIFFERENTIAL_<name>`, 0 or 1.
-fn switch(name: &str, usual: bool) -> bool {
-    number(name).map_or(usual, |number| number != 0)
-}
-
-fn scripts_wanted() -> bool {
-    switch("SCRIPTS", SCRIPTS)
+/// `DIFFERENTIAL_<name>`, 0 or 1; on unless it is named.
+fn switch(name: &str) -> bool {
+    number(name) != Some(0)
 }
 
 /// Limits so small that nearly every command is a batch of its own or begins one.
@@ -83,7 +70,7 @@ fn generator(number: u64, options: GeneratorOptions) -> Generator {
 }
 
 fn options(shards: usize) -> GeneratorOptions {
-    GeneratorOptions { shards, tied: shards == 1 || TIED_DIRECTORIES, ..GeneratorOptions::default() }
+    GeneratorOptions { shards, ..GeneratorOptions::default() }
 }
 
 /// Loads `source` into masters, with each set of arguments in turn, and into directories, and compares each result.
@@ -97,7 +84,7 @@ fn both_sinks(scene: &Scene, source: &Path, shards: usize, variants: &[&[&str]])
         assert_same(&reference, &targets);
     }
     let (loader, dirs) = scene.load_into_directories(source, shards);
-    loader.args(variants[0]).run_ok();
+    loader.args(variants[0]).own_scratch().run_ok();
     println!("{shards} directories");
     assert_same(&reference, &started(dirs));
     if shards > 1 {
@@ -113,9 +100,7 @@ fn both_sinks(scene: &Scene, source: &Path, shards: usize, variants: &[&[&str]])
 #[test]
 fn one_shard() {
     let scene = Scene::new();
-    // All keys meet on one shard, so commands may name any of them.
-    let options = GeneratorOptions { tied: true, ..options(1) };
-    let source = scene.file("dump.aof", generator(1, options).aof(3000));
+    let source = scene.file("dump.aof", generator(1, options(1)).aof(3000));
     both_sinks(&scene, &source, 1, &[&[], &SMALL_BATCHES]);
 }
 
@@ -279,7 +264,7 @@ fn servers_and_directories_side_by_side() {
         dir.display(),
         ends[1].addr()
     );
-    scene.loader().arg(&source).topology(&topology).run_ok();
+    scene.loader().arg(&source).topology(&topology).own_scratch().run_ok();
     let mut targets = ends;
     targets.splice(1..1, started(vec![dir]));
     assert_same(&reference(&source), &targets);

@@ -1,6 +1,10 @@
 //! A load to disturb: a source on which every loss, double and swap shows, targets behind proxies, a look at the
 //! markers, and the verdict.
 
+mod sets;
+
+pub use sets::Sets;
+
 use crate::scene::{self, Scene};
 use crate::support::aof;
 use crate::support::compare::{Placement, Snapshot, assert_no_differences, diff};
@@ -151,9 +155,14 @@ impl Drill {
         Loader::new(self.dir()).arg(&self.source).args(&["-v", "--batch-commands", &batch])
     }
 
+    /// The same into these targets.
+    pub fn loader_into(&self, targets: &Targets) -> Loader {
+        self.loader().masters(&targets.addrs())
+    }
+
     /// The tool with few bytes in flight, into these targets.
     pub fn load(&self, targets: &Targets) -> Loader {
-        self.loader().args(&["--batch-bytes", "4KiB", "--in-flight-bytes", "4KiB"]).masters(&targets.addrs())
+        self.loader_into(targets).args(&["--batch-bytes", "4KiB", "--in-flight-bytes", "4KiB"])
     }
 
     /// Loads until the marker of some lane says that `fraction` of it is applied, and asks the loader to stop there.
@@ -166,6 +175,16 @@ impl Drill {
         targets.fast();
         assert_eq!(output.code, Some(9), "SIGTERM in the middle of a load: {output}");
         output
+    }
+
+    /// Interrupts a run, and loads the rest.
+    pub fn interrupt_and_finish(&self, run: Running, targets: &Targets) {
+        run.sigterm();
+        let output = run.finish();
+        assert_eq!(output.code, Some(9), "{output}");
+        targets.fast();
+        self.loader_into(targets).run_ok();
+        self.assert_loaded(&targets.masters);
     }
 
     /// Waits until `fraction` of a lane is applied, as far as its marker tells.
@@ -304,6 +323,11 @@ impl Sight {
 /// One server's marker.
 pub fn mark(server: &Server) -> Option<Mark> {
     Sight::of(server).mark()
+}
+
+/// The phase of one server's marker.
+pub fn phase(server: &Server) -> Option<String> {
+    mark(server).map(|mark| mark.phase)
 }
 
 /// Every server's marker.

@@ -7,6 +7,7 @@
 
 mod limits;
 mod pieces;
+mod seam;
 mod shipping;
 mod source;
 

@@ -7,7 +7,6 @@ mod mixed;
 mod scripted;
 mod streaming;
 
-use crate::differential::TIED_DIRECTORIES;
 use crate::scene::{Scene, reference, servers, started};
 use crate::support::compare::assert_same;
 use crate::support::raw::{Raw, Reply};
@@ -47,8 +46,8 @@ fn assert_loads(files: &Path) {
         assert_same(&reference, &targets);
     }
     let scene = Scene::new();
-    let (loader, dirs) = scene.load_into_directories(files, if TIED_DIRECTORIES { 3 } else { 1 });
-    loader.run_ok();
+    let (loader, dirs) = scene.load_into_directories(files, 3);
+    loader.own_scratch().run_ok();
     assert_same(&reference, &started(dirs));
 }
 

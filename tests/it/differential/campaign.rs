@@ -66,10 +66,15 @@ struct Failure {
 }
 
 impl Settings {
-    /// What the tests' server knows.
+    /// All that the tests' server knows, unless the environment leaves something out.
     pub fn of(server: &Server) -> Self {
-        let known = commands_of(server).into_keys().collect();
-        Self { known, payloads: Payloads::of(server), ties: false, fields: false, scripts: false }
+        Self {
+            known: commands_of(server).into_keys().collect(),
+            payloads: Payloads::of(server),
+            ties: super::switch("TIES"),
+            fields: super::switch("FIELDS"),
+            scripts: super::switch("SCRIPTS"),
+        }
     }
 }
 
@@ -164,25 +169,21 @@ fn try_all(fleet: &mut Fleet, source: Source, totals: &Totals) -> Option<Failure
 /// One, two, three and five masters, and directories, as far as the source's ties allow.
 fn layouts(source: &Source) -> Vec<Layout> {
     let mut rng = StdRng::seed_from_u64(source.seed ^ 0x1a10);
-    let ties = super::switch("TIES", super::TIES);
     let numbers: &[usize] = match source.untied_for {
         Some(shards) => &[1, shards],
-        None if ties => &[1, 2, 3, 5],
-        None => &[1],
+        None => &[1, 2, 3, 5],
     };
     let mut layout = |shards: usize, directories: bool| {
         let variant = VARIANTS.choose(&mut rng).expect("there are some");
         let mut args: Vec<String> = variant.split_whitespace().map(str::to_owned).collect();
-        if super::scripts_wanted() {
+        if super::switch("SCRIPTS") {
             args.push("--accept-scripts".to_owned());
         }
         Layout { shards, directories, args }
     };
     let mut all: Vec<Layout> = numbers.iter().map(|shards| layout(*shards, false)).collect();
-    let into_directories =
-        if source.untied_for.is_none() && !super::TIED_DIRECTORIES { &[1] } else { numbers };
-    let nth = usize::try_from(source.seed).expect("64 bits") % into_directories.len();
-    all.push(layout(into_directories[nth], true));
+    let nth = usize::try_from(source.seed).expect("64 bits") % numbers.len();
+    all.push(layout(numbers[nth], true));
     all
 }
 

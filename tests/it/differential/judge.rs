@@ -169,7 +169,7 @@ fn load_into_directories(
     made_ms: i64,
 ) -> Result<Vec<Snapshot>, Output> {
     let out = work.join("out");
-    let output = loader.arg("--shards").arg(shards.to_string()).arg("--output").arg(&out).run();
+    let output = loader.arg("--shards").arg(shards.to_string()).arg("--output").arg(&out).own_scratch().run();
     if output.code != Some(0) {
         return Err(output);
     }

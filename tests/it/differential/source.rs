@@ -59,9 +59,7 @@ impl Source {
     /// The source of a seed.
     pub fn random(seed: u64, settings: &Settings) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
-        let untied = !settings.ties || (!super::TIED_DIRECTORIES && rng.random_ratio(1, 4));
-        let untied_for =
-            if untied { [1, 2, 3, 5].choose(&mut rng).copied().filter(|shards| *shards > 1) } else { None };
+        let untied_for = if settings.ties { None } else { [2, 3, 5].choose(&mut rng).copied() };
         let playable = rng.random_ratio(1, 3);
         let options = options(&mut rng, settings, untied_for, playable);
         let mut generator = Generator::new(seed, options)

@@ -7,6 +7,7 @@
 
 use super::ROUNDS;
 use crate::drill::{self, Drill, Targets, mark, mixed, set};
+use crate::scene;
 use crate::support::aof;
 use crate::support::loader::Output;
 use std::fs;
@@ -37,7 +38,7 @@ fn diverged() -> (Drill, Targets, usize) {
     let drill = Drill::of(&source());
     let targets = Targets::new();
     targets.masters.iter().for_each(|master| set(master, "proto-max-bulk-len", LIMIT));
-    let output = drill.loader().masters(&targets.addrs()).run();
+    let output = drill.loader_into(&targets).run();
     assert_diverged(&output);
     for words in ["APPEND", "long", "exceeds maximum allowed size"] {
         assert!(output.stderr.contains(words), "{words:?} is missing: {output}");
@@ -52,7 +53,7 @@ fn a_divergence_stops_the_load_for_good() {
     assert!(phase.starts_with("diverged@"), "{phase}");
     let before = targets.marks();
     targets.masters.iter().for_each(|master| set(master, "proto-max-bulk-len", "512mb"));
-    let loader = drill.loader().masters(&targets.addrs());
+    let loader = drill.loader_into(&targets);
     // Not even with --flush-targets, which is for the very start of a load.
     for more in [&[][..], &["--flush-targets"]] {
         let output = loader.clone().args(more).run();
@@ -71,7 +72,21 @@ fn a_divergence_stops_the_load_for_good() {
 fn a_divergence_is_known_without_the_checkpoint() {
     let (drill, targets, _) = diverged();
     fs::remove_file(drill.checkpoint()).expect("a checkpoint");
-    assert_diverged(&drill.loader().masters(&targets.addrs()).run());
+    assert_diverged(&drill.loader_into(&targets).run());
+}
+
+/// The rest of its batch is applied and its answers are known, so it counts like any other.
+#[test]
+fn what_was_applied_with_a_divergence_is_reported() {
+    let drill = Drill::of(&aof::of_lines("SET a 1\nSETBIT bits -1 1\nLPUSH a x\nSET b 2"));
+    let targets = scene::servers(1);
+    let output = drill.loader().arg("--json").servers(&targets).run();
+    assert_diverged(&output);
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(report["warnings"], serde_json::json!([]), "{report:#}");
+    assert_eq!(report["shards"][0]["commands"], 4, "{report:#}");
+    assert_eq!(report["ignored_errors"][0]["count"], 1, "{report:#}");
+    assert_eq!(targets[0].cmd(&["GET", "b"]), Ok(redis::Value::BulkString(b"2".to_vec())));
 }
 
 /// Missing permission is found out while the batch is queued, so nothing of it is applied: no divergence, and once it is

@@ -7,8 +7,8 @@
 //! The guard: only deadlines past the offset are changed, the marker says that it is being done, and the checkpoint says
 //! that markers are being removed before the first one goes.
 
-use crate::drill::{self, Drill, Targets, mark, sessions, stat};
-use crate::support::loader::{Loader, Output};
+use crate::drill::{self, Drill, Targets, mark, phase, sessions, stat};
+use crate::support::loader::Output;
 use crate::support::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -21,17 +21,9 @@ fn drill() -> (Drill, Targets) {
     (Drill::of(&sessions(SESSIONS, SESSIONS / 4)), Targets::new())
 }
 
-fn phase(server: &Server) -> Option<String> {
-    mark(server).map(|mark| mark.phase)
-}
-
 /// Deadlines that were looked at on this server, whoever did.
 fn looked_at(server: &Server) -> u64 {
     stat(server, "cmdstat_pexpiretime", "calls")
-}
-
-fn load(drill: &Drill, targets: &Targets) -> Loader {
-    drill.loader().masters(&targets.addrs())
 }
 
 /// Kills one load up to three times before it may end; returns how many kills came in settling.
@@ -41,7 +33,7 @@ fn kill_and_finish(drill: &Drill, targets: &Targets, rng: &mut StdRng) -> usize 
     targets.delay(5);
     for _ in 0..3 {
         let master = &targets.masters[rng.random_range(0..3)];
-        let mut run = load(drill, targets).spawn();
+        let mut run = drill.loader_into(targets).spawn();
         let ended = drill::or_end(&mut run, || phase(master).as_deref() == Some("settling"));
         let (before, more) = (looked_at(master), rng.random_range(1..2_500));
         let ended = ended.or_else(|| drill::or_end(&mut run, || looked_at(master) >= before + more));
@@ -53,7 +45,7 @@ fn kill_and_finish(drill: &Drill, targets: &Targets, rng: &mut StdRng) -> usize 
         in_settling += usize::from(phase(master).as_deref() == Some("settling"));
     }
     targets.fast();
-    load(drill, targets).run_ok();
+    drill.loader_into(targets).run_ok();
     drill.assert_loaded(&targets.masters);
     in_settling
 }
@@ -76,7 +68,7 @@ fn killed_while_deadlines_are_put_right() {
 /// The first marker is gone, the last one is not.
 fn kill_between_markers() -> (Drill, Targets) {
     let (drill, targets) = drill();
-    let mut run = load(&drill, &targets).spawn();
+    let mut run = drill.loader_into(&targets).spawn();
     run.wait_until("settling", || phase(&targets.masters[0]).is_some_and(|phase| phase.starts_with("settl")));
     targets.proxies[0].delay(Duration::from_millis(50));
     run.wait_until("the first marker to go", || mark(&targets.masters[1]).is_none());
@@ -89,7 +81,7 @@ fn kill_between_markers() -> (Drill, Targets) {
 #[test]
 fn killed_while_markers_are_removed() {
     let (drill, targets) = kill_between_markers();
-    load(&drill, &targets).run_ok();
+    drill.loader_into(&targets).run_ok();
     drill.assert_loaded(&targets.masters);
 }
 
@@ -97,7 +89,7 @@ fn killed_while_markers_are_removed() {
 fn killed_while_markers_are_removed_and_the_checkpoint_is_lost() {
     let (drill, targets) = kill_between_markers();
     fs::remove_file(drill.checkpoint()).expect("a checkpoint");
-    load(&drill, &targets).run_ok();
+    drill.loader_into(&targets).run_ok();
     drill.assert_loaded(&targets.masters);
 }
 
@@ -106,14 +98,14 @@ fn killed_while_markers_are_removed_and_the_checkpoint_is_lost() {
 #[test]
 fn killed_after_the_last_marker_is_removed() {
     let (drill, targets) = drill();
-    let mut run = load(&drill, &targets).spawn();
+    let mut run = drill.loader_into(&targets).spawn();
     run.wait_until("settling", || phase(&targets.masters[0]).is_some_and(|phase| phase.starts_with("settl")));
     targets.proxies.iter().for_each(|proxy| proxy.delay(Duration::from_millis(150)));
     run.wait_until("all markers to go", || targets.marks().iter().all(Option::is_none));
     run.kill9();
     targets.fast();
     drill.assert_loaded(&targets.masters);
-    let output: Output = load(&drill, &targets).run();
+    let output: Output = drill.loader_into(&targets).run();
     assert_eq!(output.code, Some(0), "the load was done: {output}");
     drill.assert_loaded(&targets.masters);
 }
@@ -122,12 +114,7 @@ fn killed_after_the_last_marker_is_removed() {
 fn interrupted_while_deadlines_are_put_right() {
     let (drill, targets) = drill();
     targets.delay(10);
-    let mut run = load(&drill, &targets).spawn();
+    let mut run = drill.loader_into(&targets).spawn();
     run.wait_until("deadlines to be put right", || looked_at(&targets.masters[1]) > 0);
-    run.sigterm();
-    let output = run.finish();
-    assert_eq!(output.code, Some(9), "{output}");
-    targets.fast();
-    load(&drill, &targets).run_ok();
-    drill.assert_loaded(&targets.masters);
+    drill.interrupt_and_finish(run, &targets);
 }

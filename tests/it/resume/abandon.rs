@@ -45,7 +45,7 @@ fn deadlines_are_put_right_and_markers_removed() {
 fn it_can_be_killed_and_run_again() {
     let drill = Drill::of(&sessions(20_000, 0));
     let targets = Targets::new();
-    drill.interrupt_at(&drill.loader().masters(&targets.addrs()), &targets, 0.3);
+    drill.interrupt_at(&drill.loader_into(&targets), &targets, 0.3);
     let abandon = drill.load(&targets).arg("--abandon");
     targets.proxies[0].delay(Duration::from_millis(20));
     let mut run = abandon.spawn();

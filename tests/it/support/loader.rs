@@ -90,6 +90,15 @@ impl Loader {
         self.arg("--topology").arg(path)
     }
 
+    /// A private scratch server, if there has to be one, is of the tests' own program, whatever is on the PATH.
+    #[must_use]
+    pub fn own_scratch(self) -> Self {
+        match std::env::var_os("REDIS_SERVER") {
+            Some(program) => self.arg("--scratch").arg(program),
+            None => self,
+        }
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

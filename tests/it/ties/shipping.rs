@@ -6,9 +6,8 @@
 //! bringing is harmless to repeat until then, and only goes in while the marker is as it was.
 
 use super::SHARDS;
-use crate::drill::{self, Drill, Targets, mark};
-use crate::support::loader::Loader;
-use crate::support::proxy::Proxy;
+use crate::drill::{self, Drill, Sets, Targets, mark, phase};
+use crate::support::loader::{Loader, Running};
 use crate::support::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,7 +17,7 @@ const KEYS_PER_GROUP: usize = 12;
 
 /// Groups of keys that are tied together, lists and strings that only grow, with deadlines past and far; two thirds of
 /// them have to be brought to other shards.
-fn tied(groups: usize) -> Vec<u8> {
+pub fn tied(groups: usize) -> Vec<u8> {
     let mut lines = String::new();
     for round in 0..4 {
         for group in 0..groups {
@@ -39,18 +38,10 @@ fn tied(groups: usize) -> Vec<u8> {
     crate::support::aof::of_lines(&lines)
 }
 
-fn phase(server: &Server) -> Option<String> {
-    mark(server).map(|mark| mark.phase)
-}
-
 fn in_or_past(phase: Option<&str>, wanted: &str) -> bool {
     const ORDER: [&str; 6] = ["prepared", "loading", "shipping", "shipped", "settling", "settled"];
     let rank = |word: &str| ORDER.iter().position(|one| *one == word);
     phase.is_some_and(|phase| rank(phase) >= rank(wanted))
-}
-
-fn load(drill: &Drill, targets: &Targets) -> Loader {
-    drill.loader().masters(&targets.addrs())
 }
 
 /// Transactions that a server has carried out.
@@ -63,13 +54,11 @@ fn transactions(server: &Server) -> u64 {
 #[test]
 fn killed_at_every_step_of_shipping_and_settling() {
     let (drill, targets) = (Drill::of(&tied(6)), Targets::new());
-    let load = |drill: &Drill, targets: &Targets| {
-        Loader::new(drill.dir()).arg(drill.source()).arg("-v").masters(&targets.addrs())
-    };
+    let loader = Loader::new(drill.dir()).arg(drill.source()).arg("-v").masters(&targets.addrs());
     let (mut step, mut phases) = (0, std::collections::BTreeSet::new());
     loop {
         targets.delay(2);
-        let mut run = load(&drill, &targets).spawn();
+        let mut run = loader.spawn();
         let master = &targets.masters[step % SHARDS];
         let ended = drill::or_end(&mut run, || in_or_past(phase(master).as_deref(), "shipping"));
         let from = transactions(master);
@@ -84,7 +73,7 @@ fn killed_at_every_step_of_shipping_and_settling() {
         run.kill9();
         phases.extend(targets.marks().into_iter().map(|mark| mark.map(|mark| mark.phase)));
         targets.fast();
-        load(&drill, &targets).run_ok();
+        loader.run_ok();
         drill.assert_loaded(&targets.masters);
         drill.reset(&targets.masters);
         step += 1;
@@ -106,7 +95,7 @@ fn killed_again_and_again() {
     for _ in 0..3 {
         targets.delay(2);
         for _ in 0..5 {
-            let mut run = load(&drill, &targets).spawn();
+            let mut run = drill.loader_into(&targets).spawn();
             let master = &targets.masters[rng.random_range(0..SHARDS)];
             let ended = drill::or_end(&mut run, || in_or_past(phase(master).as_deref(), "shipping"));
             let (from, more) = (transactions(master), rng.random_range(0..8));
@@ -117,7 +106,7 @@ fn killed_again_and_again() {
             run.kill9();
         }
         targets.fast();
-        load(&drill, &targets).run_ok();
+        drill.loader_into(&targets).run_ok();
         drill.assert_loaded(&targets.masters);
         drill.reset(&targets.masters);
     }
@@ -127,86 +116,39 @@ fn killed_again_and_again() {
 fn interrupted_while_keys_are_brought() {
     let (drill, targets) = (Drill::of(&tied(25)), Targets::new());
     targets.delay(10);
-    let mut run = load(&drill, &targets).spawn();
+    let mut run = drill.loader_into(&targets).spawn();
     run.wait_until("shipping", || in_or_past(phase(&targets.masters[1]).as_deref(), "shipping"));
-    run.sigterm();
-    let output = run.finish();
-    assert_eq!(output.code, Some(9), "{output}");
-    targets.fast();
-    load(&drill, &targets).run_ok();
-    drill.assert_loaded(&targets.masters);
+    drill.interrupt_and_finish(run, &targets);
 }
 
-/// Three masters; the first one has a replica, linked through a proxy that can hold back what the master says.
-struct Sets {
-    drill: Drill,
-    targets: Targets,
-    replica: Server,
-    link: Proxy,
-}
-
-impl Sets {
-    fn new() -> Self {
-        let start = |_| Server::start(&[("repl-diskless-sync-delay", "0")]);
-        let targets = Targets::behind((0..SHARDS).map(start).collect());
-        let link = Proxy::start(targets.masters[0].addr());
-        let replica = Server::start(&[]);
-        replica.cmd(&["REPLICAOF", "127.0.0.1", &link.port().to_string()]).expect("REPLICAOF");
-        drill::eventually("the replica", || replica.info("master_link_status").as_deref() == Some("up"));
-        Self { drill: Drill::of(&tied(25)), targets, replica, link }
-    }
-
-    fn loader(&self) -> Loader {
-        let [first, rest @ ..] = &self.targets.addrs()[..] else { panic!("there are three") };
-        let mut text =
-            format!("[[replica_set]]\nmaster = \"{first}\"\nreplicas = [\"{}\"]\n", self.replica.addr());
-        for addr in rest {
-            text += &format!("[[replica_set]]\nmaster = \"{addr}\"\n");
-        }
-        self.drill.loader().args(&["--timeout-ms", "5000"]).topology(&text)
-    }
-
-    /// The master is gone and the replica is master.
-    fn fail_over(&mut self) {
-        self.targets.masters[0].kill9();
-        self.replica.cmd(&["REPLICAOF", "NO", "ONE"]).expect("REPLICAOF NO ONE");
-    }
-
-    fn assert_loaded(&self) {
-        self.drill.assert_loaded([&self.replica, &self.targets.masters[1], &self.targets.masters[2]]);
-    }
+/// A load under way, of which the replica has a part and hears nothing more.
+fn cut_off(sets: &Sets) -> Running {
+    sets.follow();
+    let mut run = sets.loader().spawn();
+    run.wait_until("the replica to have a part", || {
+        mark(&sets.replica).is_some_and(|mark| mark.at > (0, 0, 0))
+    });
+    sets.cut_replica_off();
+    run
 }
 
 /// The replica has nothing of what was brought to its master, and perhaps not all of what was loaded.
 #[test]
 fn a_replica_that_lags_is_promoted_while_keys_are_brought() {
-    let mut sets = Sets::new();
+    let mut sets = Sets::of(&tied(25));
     sets.targets.delay(4);
-    let mut run = sets.loader().spawn();
-    run.wait_until("the replica to have a part", || {
-        mark(&sets.replica).is_some_and(|mark| mark.at > (0, 0, 0))
-    });
-    sets.link.refuse(true);
-    sets.link.cut();
+    let mut run = cut_off(&sets);
     run.wait_until("shipping", || in_or_past(phase(&sets.targets.masters[0]).as_deref(), "shipping"));
     assert_eq!(phase(&sets.replica).as_deref(), Some("loading"), "it does not lag");
     sets.fail_over();
-    sets.targets.fast();
-    let output = run.finish();
-    assert_eq!(output.code, Some(0), "{output}");
-    sets.assert_loaded();
+    sets.finish(run);
 }
 
 /// Nothing is removed anywhere as long as a declared replica has not confirmed what was brought to its master.
 #[test]
 fn nothing_is_removed_before_replicas_have_what_was_brought() {
-    let mut sets = Sets::new();
-    let mut run = sets.loader().spawn();
-    run.wait_until("the replica to have a part", || {
-        mark(&sets.replica).is_some_and(|mark| mark.at > (0, 0, 0))
-    });
-    sets.link.refuse(true);
-    sets.link.cut();
+    let mut sets = Sets::of(&tied(25));
+    let mut run = cut_off(&sets);
     run.wait_until("all that is brought", || phase(&sets.targets.masters[0]).as_deref() == Some("shipped"));
     // It waits for the replica: no other shard may go on meanwhile.
     run.wait_until("the others", || {

@@ -1,7 +1,6 @@
 //! Keys that expire and keys that are evicted: the file holds their deletion.
 
 use super::{assert_loads, info_number, send, stopped, wait_until, writing};
-use crate::differential::FIELDS;
 use crate::support::raw::Raw;
 use crate::support::wire;
 use std::thread;
@@ -62,7 +61,7 @@ fn keys_that_are_evicted() {
 #[test]
 fn fields_that_expire() {
     let mut server = writing(&[]);
-    if !FIELDS || !wire::knows(&mut server.conn(), "HPEXPIRE") {
+    if !wire::knows(&mut server.conn(), "HPEXPIRE") {
         // Older servers write none, and the load of such commands is tested where it is refused.
         return;
     }

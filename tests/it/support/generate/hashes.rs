@@ -1,4 +1,4 @@
-//! Hashes. Deadlines of fields came with Redis 7.4 and are not made here.
+//! Hashes. Deadlines of their fields are made in `templates.rs`.
 
 use super::command::{Command, command};
 use super::dice::Dice;

@@ -11,7 +11,7 @@ const LOGS: i64 = 5;
 
 /// The commands of one story, in order.
 pub(super) fn story(dice: &mut Dice) -> Vec<Command> {
-    match dice.below(9) {
+    match dice.below(10) {
         0 | 1 => temporary(dice),
         2 => jobs(dice),
         3 => results(dice),
@@ -19,6 +19,7 @@ pub(super) fn story(dice: &mut Dice) -> Vec<Command> {
         5 => elsewhere(dice),
         6 => feeds(dice),
         7 => groups(dice),
+        8 if dice.options.fields => fields(dice),
         _ => sessions(dice),
     }
 }
@@ -157,5 +158,32 @@ fn sessions(dice: &mut Dice) -> Vec<Command> {
     }
     made.push(command!["COPY", &*from, &*to]);
     made.push(command!["MSETNX", user(dice), dice.value(), user(dice), dice.value()]);
+    made
+}
+
+/// A hash whose fields have deadlines of their own, under changing names.
+fn fields(dice: &mut Dice) -> Vec<Command> {
+    let cart = |dice: &mut Dice| format!("cart:{}", dice.below(6));
+    let (from, to) = (cart(dice), cart(dice));
+    let mut made =
+        vec![command!["HSET", &*from, "n0", dice.integer(), "n1", dice.integer(), "f", dice.value()]];
+    for _ in 0..=dice.below(4) {
+        made.push(match dice.below(9) {
+            0 => command!["HPERSIST", &*from, "FIELDS", 2_i64, "n0", "f"],
+            1 => command!["HINCRBY", &*from, "n0", dice.integer()],
+            2 => command!["HSETEX", &*from, "KEEPTTL", "FIELDS", 1_i64, "f", dice.value()],
+            3 => command!["HGETEX", &*from, "PXAT", dice.far_ms(), "FIELDS", 2_i64, "n1", "f"],
+            4 if dice.options.relative_deadlines => {
+                command!["HEXPIRE", &*from, dice.relative(true), "FIELDS", 1_i64, "n1"]
+            }
+            5 if dice.options.relative_deadlines => {
+                command!["HPEXPIRE", &*from, dice.relative(false), "FIELDS", 2_i64, "n0", "f"]
+            }
+            6 => command!["HEXPIREAT", &*from, dice.far_ms() / 1000, "FIELDS", 2_i64, "n1", "f"],
+            _ => command!["HPEXPIREAT", &*from, dice.far_ms(), "FIELDS", 2_i64, "n0", "n1"],
+        });
+    }
+    let name = dice.pick(&["RENAME", "COPY", "RENAMENX"]);
+    made.push(command![name, from, to]);
     made
 }

@@ -44,18 +44,18 @@ const RARE: &str = "BLMOVE {list} {list} LEFT RIGHT 0|BLMOVE {list} {list} RIGHT
     |SETNX {text} {value}|GETSET {text} {value}|INCRBYFLOAT {number} 1.5|LPUSHX {list} {value}|PFDEBUG TODENSE {sketch}";
 
 /// Deadlines of hash fields, for servers that know them.
-const FIELDS: &str = "HSETEX {hash} PXAT {far} FIELDS 1 {member} {value}|HSETEX {hash} FNX EX {seconds} FIELDS 1 {member} {value}
-    |HSETEX {hash} FXX KEEPTTL FIELDS 2 {member} {value} {member} {value}|HSETEX {hash} FIELDS 1 {member} {value}
-    |HGETEX {hash} PXAT {far} FIELDS 1 {member}|HGETEX {hash} PERSIST FIELDS 2 {member} {member}|HGETEX {hash} PX {millis} FIELDS 1 {member}
-    |HEXPIRE {hash} {seconds} FIELDS 1 {member}|HEXPIRE {hash} {seconds} NX FIELDS 2 {member} {member}
-    |HPEXPIRE {hash} {millis} GT FIELDS 1 {member}|HPEXPIRE {hash} {millis} FIELDS 1 {member}
-    |HEXPIREAT {hash} 4102444800 FIELDS 1 {member}|HEXPIREAT {hash} 4202444800 LT FIELDS 1 {member}
-    |HPEXPIREAT {hash} {far} FIELDS 1 {member}|HPEXPIREAT {hash} {far} XX FIELDS 2 {member} {member}
-    |HPEXPIREAT {hash} {far} FIELDS 1 {member}|HPEXPIREAT {text} {far} FIELDS 1 {member}|HPEXPIREAT {hash} -1 FIELDS 1 {member}
-    |HPERSIST {hash} FIELDS 2 {member} {member}|HPERSIST {hash} FIELDS 1 {member}|HPERSIST {list} FIELDS 1 {member}";
+const FIELDS: &str = "HSETEX {hash} PXAT {far} FIELDS 1 {field} {value}|HSETEX {hash} FNX EX {seconds} FIELDS 1 {field} {value}
+    |HSETEX {hash} FXX KEEPTTL FIELDS 2 {field} {value} {field} {value}|HSETEX {hash} FIELDS 1 {field} {value}
+    |HGETEX {hash} PXAT {far} FIELDS 1 {field}|HGETEX {hash} PERSIST FIELDS 2 {field} {field}|HGETEX {hash} PX {millis} FIELDS 1 {field}
+    |HEXPIRE {hash} {seconds} FIELDS 1 {field}|HEXPIRE {hash} {seconds} NX FIELDS 2 {field} {field}
+    |HPEXPIRE {hash} {millis} GT FIELDS 1 {field}|HPEXPIRE {hash} {millis} FIELDS 1 {field}
+    |HEXPIREAT {hash} 4102444800 FIELDS 1 {field}|HEXPIREAT {hash} 4202444800 LT FIELDS 1 {field}
+    |HPEXPIREAT {hash} {far} FIELDS 1 {field}|HPEXPIREAT {hash} {far} XX FIELDS 2 {field} {field}
+    |HPEXPIREAT {hash} {far} FIELDS 1 {field}|HPEXPIREAT {text} {far} FIELDS 1 {field}|HPEXPIREAT {hash} -1 FIELDS 1 {field}
+    |HPERSIST {hash} FIELDS 2 {field} {field}|HPERSIST {hash} FIELDS 1 {field}|HPERSIST {list} FIELDS 1 {field}";
 
 /// A field read and deleted, without a deadline, for servers that know it.
-const GETDEL: &str = "HGETDEL {hash} FIELDS 2 {member} {member}|HGETDEL {hash} FIELDS 1 {member}";
+const GETDEL: &str = "HGETDEL {hash} FIELDS 2 {field} {field}|HGETDEL {hash} FIELDS 1 {field}";
 
 /// What fails, or does nothing: wrong types, syntax, numbers out of range, one key as both.
 const EDGES: &str = "SET {text} {value} FOO|SET {text} {value} NX XX|SET {text} {value} EX 0|SET {text} {value} PX -5|SETEX {text} 0 {value}
@@ -121,6 +121,9 @@ fn filled(dice: &mut Dice, template: &str) -> Command {
     for word in template.split_whitespace() {
         made.push(match word {
             "{member}" => dice.member(),
+            // Of few, the numbers of [`super::hashes`], so that deadlines meet.
+            "{field}" if dice.one_in(4) => dice.member(),
+            "{field}" => format!("n{}", dice.below(4)).into_bytes(),
             "{value}" => dice.value(),
             "{int}" => dice.between(0, 4000).to_string().into_bytes(),
             "{db}" => dice.any_database().to_string().into_bytes(),
