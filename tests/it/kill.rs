@@ -224,7 +224,8 @@ fn killed_while_writing_directories() {
 #[test]
 fn killed_while_going_on_with_directories() {
     let mut rng = StdRng::seed_from_u64(drill::seed(4));
-    let drill = Drill::mixed(drill::seed(4), 2 * ROUNDS);
+    // Several times what is written in one go, so that much is left when the first of it is seen.
+    let drill = Drill::mixed(drill::seed(4), 8 * ROUNDS);
     let out = drill.dir().join("out");
     let dirs: Vec<PathBuf> = (0..SHARDS).map(|shard| out.join(format!("shard-{shard}"))).collect();
     let loader = drill.loader().args(&["--shards", "3", "--output"]).arg(&out);
