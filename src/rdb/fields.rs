@@ -88,8 +88,10 @@ pub fn shift(object: &Object<'_>, to: Move<'_>) -> Result<Shifted, Fault> {
         if object.kind == Kind::HashFieldsListpack {
             return in_listpack(rest, to, out).map(Shifted::Changed).map_err(bad);
         }
-        let offset = |stored: i64| {
-            Some(to(earliest.wrapping_add(stored).wrapping_sub(1))?.wrapping_sub(moved).wrapping_add(1))
+        let offset = |stored: i64| match earliest.wrapping_add(stored).wrapping_sub(1) {
+            // A distance that leads to 0 stands for no deadline.
+            0 => Some(0),
+            deadline => Some(to(deadline)?.wrapping_sub(moved).wrapping_add(1)),
         };
         let fields = each_field(rest, |input, out| deadline_first(input, &offset, out));
         out.extend(fields.map_err(bad)?);
