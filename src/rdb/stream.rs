@@ -47,7 +47,7 @@ trait Watch<'a> {
     fn owned(&mut self, _at: &'a [u8], _id: &'a [u8]) -> Seen {
         Ok(())
     }
-    /// Behind the entries that are pending for a group or for a consumer.
+    /// Behind the entries that are pending for a group.
     fn end_of_pending(&mut self, _at: &'a [u8]) -> Seen {
         Ok(())
     }
@@ -110,13 +110,11 @@ fn consumer<'a>(input: &'a [u8], layout: Layout, watch: &mut impl Watch<'a>) -> 
     let (rest, name) = text(input)?;
     watch.consumer(input, name)?;
     let (rest, _) = bytes(rest, if layout.has_active_time { 2 * TIME_BYTES } else { TIME_BYTES })?;
-    let (rest, ()) = repeated(rest, |input| {
+    repeated(rest, |input| {
         let (rest, id) = bytes(input, ID_BYTES)?;
         watch.owned(input, id)?;
         Ok((rest, ()))
-    })?;
-    watch.end_of_pending(rest)?;
-    Ok((rest, ()))
+    })
 }
 
 fn numbers(mut input: &[u8], count: usize) -> Parsed<'_, ()> {
@@ -145,9 +143,9 @@ struct Loading<'a> {
     listpacks: Vec<(Id, &'a [u8])>,
     groups: HashSet<Cow<'a, [u8]>, RandomState>,
     consumers: HashSet<Cow<'a, [u8]>, RandomState>,
-    /// Pending in the group, and of those for one consumer.
+    /// Pending in the group, and whether a consumer has been found that has it.
     pending: Vec<Id>,
-    owned: Vec<Id>,
+    is_owned: Vec<bool>,
 }
 
 impl<'a> Watch<'a> for Loading<'a> {
@@ -198,20 +196,22 @@ impl<'a> Watch<'a> for Loading<'a> {
         if is_new { Ok(()) } else { Err(damage(at, "the name of another consumer")) }
     }
 
-    fn owned(&mut self, at: &'a [u8], id: &'a [u8]) -> Seen {
-        self.owned.extend(id.first_chunk());
-        let is_pending = self.pending.binary_search_by(|pending| pending.as_slice().cmp(id)).is_ok();
-        if is_pending { Ok(()) } else { Err(damage(at, "an entry that is pending in the group")) }
+    fn end_of_pending(&mut self, at: &'a [u8]) -> Seen {
+        self.is_owned.clear();
+        self.is_owned.resize(self.pending.len(), false);
+        all_differ(&mut self.pending, at, "pending entries that all differ")
     }
 
-    fn end_of_pending(&mut self, at: &'a [u8]) -> Seen {
-        const EXPECTED: &str = "pending entries that all differ";
-        if self.owned.is_empty() {
-            return all_differ(&mut self.pending, at, EXPECTED);
+    fn owned(&mut self, at: &'a [u8], id: &'a [u8]) -> Seen {
+        let found = self.pending.binary_search_by(|pending| pending.as_slice().cmp(id)).ok();
+        let is_owned = found.and_then(|found| self.is_owned.get_mut(found));
+        let is_owned = is_owned.ok_or(damage(at, "an entry that is pending in the group"))?;
+        // Servers that lack a later correction let another consumer have it too.
+        if std::mem::replace(is_owned, true) {
+            Err(damage(at, "an entry that no consumer has yet"))
+        } else {
+            Ok(())
         }
-        let differ = all_differ(&mut self.owned, at, EXPECTED);
-        self.owned.clear();
-        differ
     }
 }
 

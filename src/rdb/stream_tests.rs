@@ -95,7 +95,8 @@ fn what_a_server_refuses_is_refused() {
         (with(group("g", &[2, 1, 2], &[])), "pending entries that all differ"),
         (with(group("g", &[1], &[("c", &[]), ("c", &[])])), "the name of another consumer"),
         (with(group("g", &[1], &[("c", &[2])])), "an entry that is pending in the group"),
-        (with(group("g", &[1, 2], &[("c", &[2, 1, 2])])), "pending entries that all differ"),
+        (with(group("g", &[1, 2], &[("c", &[2, 1, 2])])), "an entry that no consumer has yet"),
+        (with(group("g", &[1, 2], &[("c", &[2, 1]), ("d", &[2])])), "an entry that no consumer has yet"),
     ];
     for (body, expected) in cases {
         assert_eq!(judged(&body), Some(expected));
