@@ -13,6 +13,7 @@ use super::blob::{DamagedAt, Digits, Piece};
 use super::compact::{Blob, Format};
 use super::extent::{CONTAINER_PLAIN, SCORE_INFINITE, SCORE_MINUS_INFINITE};
 use super::fault::{Bad, Fault, damage};
+use super::fields::EARLIEST_MAX_MS;
 use super::kind::Kind;
 use super::reader::Object;
 use super::scan::{Parsed, byte, bytes, length, string};
@@ -323,7 +324,7 @@ fn field_triples<E>(
 
 fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
     let (rest, earliest_ms) = if kind == Kind::HashFields { le_u64(body)? } else { (body, 0) };
-    if earliest_ms > FIELD_DEADLINE_MAX_MS + 1 {
+    if earliest_ms > EARLIEST_MAX_MS as u64 {
         return Err(damage(body, "the earliest deadline of fields, 2^48 at most").into());
     }
     let (mut rest, count) = length(rest)?;

@@ -16,6 +16,8 @@ use super::reader::Object;
 /// Members looked at in one go; more are gone through several times, each time for a share of the hashes. With four
 /// bytes for a mark, and twice as many places as members, this is 32 MiB.
 const MEMBERS_AT_A_TIME: u64 = 1 << 22;
+/// Hashes that are taken in at a time.
+const AT_A_TIME: usize = 32;
 /// A table of more places is given back as soon as its value is done.
 const PLACES_KEPT: usize = 1 << 16;
 /// So many suspects without one that is right do not occur.
@@ -67,12 +69,19 @@ impl Repeats {
     ) -> Result<Vec<u64>, nom::Err<Bad>> {
         let Repeats { state, marks } = self;
         let mut suspects = Vec::new();
+        let (mut waiting, mut count) = ([0; AT_A_TIME], 0);
         look(object, how, |element| {
             let hash = hash(state, name(&element));
-            if is_wanted(hash) && !is_new(marks, hash) && suspects.len() < SUSPECTS_MAX {
-                suspects.push(hash);
+            if is_wanted(hash) {
+                waiting[count] = hash;
+                count += 1;
+            }
+            if count == AT_A_TIME {
+                take_in(marks, &waiting, &mut suspects);
+                count = 0;
             }
         })?;
+        take_in(marks, &waiting[..count], &mut suspects);
         Ok(suspects)
     }
 
@@ -112,6 +121,18 @@ fn name<'e>(element: &Element<'e>) -> &'e [u8] {
         Element::Piece { bytes, .. } | Element::Item(bytes) | Element::Member(bytes) => bytes,
         Element::Scored { member, .. } => member,
         Element::Field { field, .. } => field,
+    }
+}
+
+/// Puts the marks of hashes into the table; those that are there become suspects.
+fn take_in(marks: &mut [u32], hashes: &[u64], suspects: &mut Vec<u64>) {
+    // The places of a large table come from memory side by side.
+    let places = hashes.iter().map(|hash| marks[*hash as usize & (marks.len() - 1)]);
+    std::hint::black_box(places.fold(0, |all, mark| all | mark));
+    for hash in hashes {
+        if !is_new(marks, *hash) && suspects.len() < SUSPECTS_MAX {
+            suspects.push(*hash);
+        }
     }
 }
 
