@@ -237,7 +237,8 @@ fn has_entry(node: &[u8]) -> Option<bool> {
             _ => fields,
         };
         if flags & DELETED == 0 {
-            return Some(true);
+            // A server has come to what follows by then.
+            return (!matches!(entries.next(), Some(Err(_)))).then_some(true);
         }
         // And the number of parts of this entry.
         skip(&mut entries, values as u64)?;

@@ -69,6 +69,8 @@ fn what_a_server_refuses_is_refused() {
     no_number[28] = 0x80;
     let later = [stream(&[no_number.clone()], 1, &[]).as_slice(), &[0; 5]].concat();
     assert_eq!(check(Kind::Stream2, &later), Ok(()));
+    let mut behind_the_id = node(1);
+    behind_the_id[43] = 0xc1;
     let mut deleted = node(1);
     deleted[35] = 3;
     assert_eq!(judged(&stream(&[deleted.clone()], 0, &[])), None);
@@ -86,6 +88,7 @@ fn what_a_server_refuses_is_refused() {
         (stream(&[no_entry], 1, &[]), "a listpack with entries"),
         (stream(&[past_the_end], 1, &[]), LISTPACK_ENTRY),
         (stream(&[no_number], 1, &[]), "a listpack of entries of a stream"),
+        (stream(&[behind_the_id], 1, &[]), "a listpack of entries of a stream"),
         (behind_deleted, "a listpack of entries of a stream"),
         (stream(&[], 1, &[]), "the length of a stream without entries"),
         (
