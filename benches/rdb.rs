@@ -1,9 +1,10 @@
-//! Walking an RDB file of small keys, taking lists apart, and the checksum, each on one core.
+//! Walking an RDB file of small keys, taking values apart and looking at them as a server does that loads them, and the
+//! checksum, each on one core.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use redcluster_load::rdb::{Fault, Item, Reader, crc64, elements, payload};
+use redcluster_load::rdb::{Fault, Item, Reader, Repeats, crc64, elements, loadable, payload};
 
 const FILE_BYTES: usize = 64 << 20;
 const LISTPACK_ENTRIES: u16 = 128;
@@ -49,6 +50,22 @@ fn lists() -> Vec<u8> {
     file
 }
 
+/// Sets of so many members of 12 bytes each, member by member.
+fn sets(members: u32) -> Vec<u8> {
+    let mut file = b"REDIS0012\xfe\x00".to_vec();
+    for number in 0.. {
+        if file.len() >= FILE_BYTES {
+            break;
+        }
+        file.extend(format!("\x02\x10key:{number:012}").as_bytes());
+        file.push(0x80);
+        file.extend(members.to_be_bytes());
+        (0..members).for_each(|member| file.extend(format!("\x0c{member:012}").as_bytes()));
+    }
+    file.extend(b"\xff\0\0\0\0\0\0\0\0");
+    file
+}
+
 fn walk(file: &[u8], mut each: impl FnMut(&Item<'_>)) {
     for entry in Reader::new(file).expect("a sound header") {
         each(&entry.expect("a sound entry").item);
@@ -74,21 +91,35 @@ fn rdb(criterion: &mut Criterion) {
             });
         });
     }
-    let file = lists();
-    group.throughput(Throughput::Bytes(file.len() as u64));
-    group.bench_function("elements/listpack", |bench| {
-        bench.iter(|| {
-            walk(&file, |item| {
-                if let Item::Value(value) = item {
-                    let visited = elements::visit(&value.object, |element| {
-                        black_box(element);
-                        Ok::<(), Fault>(())
-                    });
-                    visited.expect("a sound list");
-                }
+    let files =
+        [("listpack", lists()), ("sets-16", sets(16)), ("sets-1000", sets(1000)), ("sets-1M", sets(1 << 20))];
+    for (name, file) in &files {
+        group.throughput(Throughput::Bytes(file.len() as u64));
+        group.bench_function(BenchmarkId::new("elements", name), |bench| {
+            bench.iter(|| {
+                walk(file, |item| {
+                    if let Item::Value(value) = item {
+                        let visited = elements::visit(&value.object, |element| {
+                            black_box(element);
+                            Ok::<(), Fault>(())
+                        });
+                        visited.expect("a sound value");
+                    }
+                });
             });
         });
-    });
+        group.bench_function(BenchmarkId::new("check", name), |bench| {
+            bench.iter(|| {
+                let mut repeats = Repeats::default();
+                walk(file, |item| {
+                    if let Item::Value(value) = item {
+                        loadable::check(&value.object, &mut repeats).expect("a sound value");
+                    }
+                });
+            });
+        });
+    }
+    let file = lists();
     group.bench_function("crc64", |bench| bench.iter(|| crc64::checksum(black_box(&file))));
     group.finish();
 }

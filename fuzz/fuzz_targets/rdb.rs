@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use redcluster_load::rdb::elements::{self, Element};
 use redcluster_load::rdb::fields::{self, Shifted};
-use redcluster_load::rdb::{Fault, Item, Object, Product, Reader, Version, payload};
+use redcluster_load::rdb::{Fault, Item, Object, Product, Reader, Repeats, Version, loadable, payload};
 
 const OFFSET_MS: i64 = 35_000_000_000_000;
 /// Three bytes of LZF stand for at most 264.
@@ -34,6 +34,7 @@ fn walk(reader: Reader<'_>, bytes: &[u8]) {
                 assert!(entry.range.end <= bytes.len() as u64);
                 end = entry.range.end;
                 if let Item::Value(value) = entry.item {
+                    look_at(&value.object);
                     take_apart(&value.object);
                     let payload = payload::payload(value.object.kind, value.object.body);
                     let opened = payload::open(&payload).expect("the payload of a value that was read");
@@ -44,6 +45,16 @@ fn walk(reader: Reader<'_>, bytes: &[u8]) {
                 assert!(at >= end && at <= bytes.len() as u64);
             }
         }
+    }
+}
+
+/// Damage that a server would see lies in the value.
+fn look_at(object: &Object<'_>) {
+    let end = object.at + object.body.len() as u64;
+    if let Err(Fault::Cut { at } | Fault::Damage { at, .. } | Fault::Unsupported { at, .. }) =
+        loadable::check(object, &mut Repeats::default())
+    {
+        assert!(at >= object.at && at <= end);
     }
 }
 

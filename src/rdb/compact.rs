@@ -7,6 +7,9 @@ use super::fault::{Bad, Why};
 use super::scan::{Parsed, text};
 use super::{listpack, ziplist};
 
+/// What is expected where an entry of a listpack is damaged.
+pub(super) const LISTPACK_ENTRY: &str = "an entry of a listpack";
+
 /// The decoded string, and where it stands.
 #[derive(Debug)]
 pub(super) struct Blob<'a> {
@@ -22,6 +25,8 @@ pub(super) struct Blob<'a> {
 pub(super) enum Format {
     Ziplist,
     Listpack,
+    /// A listpack whose header may be wrong about how many entries there are.
+    UncountedListpack,
 }
 
 impl<'a> Blob<'a> {
@@ -47,7 +52,10 @@ impl<'a> Blob<'a> {
     ) -> Result<(), E> {
         match format {
             Format::Ziplist => self.walk(ziplist::entries(&self.bytes), "an entry of a ziplist", each),
-            Format::Listpack => self.walk(listpack::entries(&self.bytes), "an entry of a listpack", each),
+            Format::Listpack => self.walk(listpack::entries(&self.bytes), LISTPACK_ENTRY, each),
+            Format::UncountedListpack => {
+                self.walk(listpack::entries_uncounted(&self.bytes), LISTPACK_ENTRY, each)
+            }
         }
     }
 

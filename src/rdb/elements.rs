@@ -4,6 +4,7 @@
 //! The elements come one at a time, borrowed where the encoding allows it, so that a list of any size
 //! needs no memory but that of its largest compressed string.
 
+use std::convert::Infallible;
 use std::fmt::Write;
 
 use nom::number::complete::{le_f64, le_i64, le_u64};
@@ -12,10 +13,11 @@ use super::blob::{DamagedAt, Digits, Piece};
 use super::compact::{Blob, Format};
 use super::extent::{CONTAINER_PLAIN, SCORE_INFINITE, SCORE_MINUS_INFINITE};
 use super::fault::{Bad, Fault, damage};
+use super::fields::EARLIEST_MAX_MS;
 use super::kind::Kind;
 use super::reader::Object;
-use super::scan::{Parsed, byte, bytes, check_text, length, string};
-use super::{intset, zipmap};
+use super::scan::{Parsed, byte, bytes, length, string};
+use super::{intset, score, zipmap};
 
 /// A string longer than this comes in several pieces.
 pub const PIECE_BYTES: usize = 16 << 20;
@@ -62,7 +64,7 @@ pub fn visit<E: From<Fault>>(
     object: &Object<'_>,
     mut each: impl FnMut(Element<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    match take_apart(object, |element| each(element).map_err(Stop::Caller)) {
+    match take_apart(object, Look::CLOSE, |element| each(element).map_err(Stop::Caller)) {
         Ok(()) => Ok(()),
         Err(Stop::Caller(error)) => Err(error),
         Err(Stop::Bad(bad)) => Err(Fault::new(bad, object.body, object.at).into()),
@@ -73,16 +75,37 @@ pub fn visit<E: From<Fault>>(
     }
 }
 
-/// Decodes an object to see if it is sound, as a server does when it loads; listpacks and intsets are
-/// looked through too, which servers do only if told to. What is inside streams and values of modules is
-/// not looked at, and members that come twice are not noticed.
-pub fn check(object: &Object<'_>) -> Result<(), Fault> {
-    match object.kind {
-        Kind::String => {
-            check_text(object.body).map(drop).map_err(|bad| Fault::new(bad, object.body, object.at))
-        }
-        kind if kind.is_divisible() => visit(object, |_| Ok(())),
-        _ => Ok(()),
+/// Hands on the elements of an object as a server reads them that loads it; see [`Look`].
+pub(super) fn look(
+    object: &Object<'_>,
+    look: Look,
+    mut each: impl FnMut(Element<'_>),
+) -> Result<(), nom::Err<Bad>> {
+    let visited = take_apart(object, look, |element| {
+        each(element);
+        Ok::<(), Stop<Infallible>>(())
+    });
+    match visited {
+        Err(Stop::Bad(bad)) => Err(bad),
+        Ok(()) | Err(Stop::Indivisible) => Ok(()),
+    }
+}
+
+/// How close a look is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// Whether a listpack has to have as many entries as its header says.
+    pub(super) counts: bool,
+    /// Whether scores in listpacks and ziplists are read; else they are 0.
+    pub(super) scores: bool,
+}
+
+impl Look {
+    /// What commands are made of has to be sound.
+    const CLOSE: Look = Look { counts: true, scores: true };
+
+    fn listpack(self) -> Format {
+        if self.counts { Format::Listpack } else { Format::UncountedListpack }
     }
 }
 
@@ -101,7 +124,11 @@ impl<E> From<nom::Err<Bad>> for Stop<E> {
 
 type Visited<E> = Result<(), Stop<E>>;
 
-fn take_apart<E>(object: &Object<'_>, mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+fn take_apart<E>(
+    object: &Object<'_>,
+    look: Look,
+    mut each: impl FnMut(Element<'_>) -> Visited<E>,
+) -> Visited<E> {
     let body = object.body;
     match object.kind {
         Kind::String => pieces(body, each),
@@ -111,18 +138,16 @@ fn take_apart<E>(object: &Object<'_>, mut each: impl FnMut(Element<'_>) -> Visit
         Kind::SortedSet2 => scores(body, binary_score, each),
         Kind::ListQuicklist | Kind::ListQuicklist2 => nodes(object.kind, body, each),
         Kind::ListZiplist => singles(body, Format::Ziplist, |item| each(Element::Item(item))).map(drop),
-        Kind::SetListpack => {
-            singles(body, Format::Listpack, |member| each(Element::Member(member))).map(drop)
-        }
+        Kind::SetListpack => singles(body, look.listpack(), |member| each(Element::Member(member))).map(drop),
         Kind::SetIntset => members(body, each),
-        Kind::SortedSetZiplist => scored_pairs(body, Format::Ziplist, each),
-        Kind::SortedSetListpack => scored_pairs(body, Format::Listpack, each),
+        Kind::SortedSetZiplist => scored_pairs(body, Format::Ziplist, look.scores, each),
+        Kind::SortedSetListpack => scored_pairs(body, look.listpack(), look.scores, each),
         Kind::HashZipmap => zipmap_fields(body, each),
         Kind::HashZiplist => field_pairs(body, Format::Ziplist, each),
-        Kind::HashListpack => field_pairs(body, Format::Listpack, each),
-        Kind::HashFieldsListpackEarly => field_triples(body, each),
+        Kind::HashListpack => field_pairs(body, look.listpack(), each),
+        Kind::HashFieldsListpackEarly => field_triples(body, look.listpack(), each),
         // The earliest deadline in front is a hint that the server skips as well.
-        Kind::HashFieldsListpack => field_triples(bytes(body, 8)?.0, each),
+        Kind::HashFieldsListpack => field_triples(bytes(body, 8)?.0, look.listpack(), each),
         Kind::Hash | Kind::HashFieldsEarly | Kind::HashFields | Kind::HashFieldsValkey => {
             fields(object.kind, body, each)
         }
@@ -169,7 +194,8 @@ fn text_score(input: &[u8]) -> Parsed<'_, f64> {
         (rest, SCORE_MINUS_INFINITE) => Ok((rest, f64::NEG_INFINITY)),
         (rest, length) => {
             let (rest, text) = bytes(rest, u64::from(length))?;
-            Ok((rest, parsed_score(text).ok_or(damage(input, "a score"))?))
+            let score = score::scanned(text).filter(|score| !score.is_nan());
+            Ok((rest, score.ok_or(damage(input, "a score that is a number"))?))
         }
     }
 }
@@ -179,11 +205,6 @@ fn binary_score(input: &[u8]) -> Parsed<'_, f64> {
         (_, score) if score.is_nan() => Err(damage(input, "a score that is a number")),
         sound => Ok(sound),
     }
-}
-
-/// Reads a score that a server has written as text.
-fn parsed_score(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())
 }
 
 /// The shortest text that reads as the same double, with an exponent where the digits would be many.
@@ -240,6 +261,7 @@ fn members<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> V
 fn scored_pairs<E>(
     body: &[u8],
     format: Format,
+    is_read: bool,
     mut each: impl FnMut(Element<'_>) -> Visited<E>,
 ) -> Visited<E> {
     let (_, blob) = Blob::read(body)?;
@@ -247,10 +269,13 @@ fn scored_pairs<E>(
     let mut text = String::new();
     blob.tuples(format, |[member, score]| {
         let score = match score {
-            Piece::Number(number) => Some(number as f64),
-            Piece::Text(text) => parsed_score(text),
+            Piece::Number(number) => number as f64,
+            Piece::Text(text) if is_read => score::in_entry(text),
+            Piece::Text(_) => 0.0,
         };
-        let score = score.ok_or(damage(body, "a sorted set whose scores are numbers"))?;
+        if score.is_nan() {
+            return Err(damage(body, "a sorted set whose scores are numbers").into());
+        }
         each(Element::Scored { member: member.bytes(&mut digits), score: shown(score, &mut text) })
     })
 }
@@ -278,10 +303,14 @@ fn field_pairs<E>(
 }
 
 /// Field, value and deadline in turn; 0 is no deadline.
-fn field_triples<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+fn field_triples<E>(
+    body: &[u8],
+    format: Format,
+    mut each: impl FnMut(Element<'_>) -> Visited<E>,
+) -> Visited<E> {
     let (_, blob) = Blob::read(body)?;
     let (mut field_digits, mut value_digits) = (Digits::default(), Digits::default());
-    blob.tuples(Format::Listpack, |[field, value, deadline]| {
+    blob.tuples(format, |[field, value, deadline]| {
         let stored = match deadline {
             Piece::Number(number) => u64::try_from(number).ok(),
             Piece::Text(_) => None,
@@ -295,6 +324,9 @@ fn field_triples<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>
 
 fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
     let (rest, earliest_ms) = if kind == Kind::HashFields { le_u64(body)? } else { (body, 0) };
+    if earliest_ms > EARLIEST_MAX_MS as u64 {
+        return Err(damage(body, "the earliest deadline of fields, 2^48 at most").into());
+    }
     let (mut rest, count) = length(rest)?;
     for _ in 0..count {
         let has_deadline_first = matches!(kind, Kind::HashFieldsEarly | Kind::HashFields);
@@ -307,10 +339,8 @@ fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visit
                 (after, Some(deadline).filter(|deadline| *deadline != -1))
             }
             _ => {
-                let stored =
-                    if kind == Kind::HashFields { relative(earliest_ms, stored) } else { Some(stored) };
-                let deadline = stored.and_then(absolute);
-                (after, deadline.ok_or(damage(rest, "a field's deadline, above 0 and below 2^48"))?)
+                let stored = if kind == Kind::HashFields { relative(earliest_ms, stored) } else { stored };
+                (after, absolute(stored).ok_or(damage(rest, "a field's deadline below 2^48"))?)
             }
         };
         each(Element::Field { field: &field, value: &value, deadline_ms })?;
@@ -319,13 +349,10 @@ fn fields<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visit
     Ok(())
 }
 
-/// A deadline that is stored as its distance from the earliest, and one more; 0 is none. A distance that
-/// leads to 0 would be none as well, until it is shifted; no server writes one.
-fn relative(earliest_ms: u64, stored: u64) -> Option<u64> {
-    match stored {
-        0 => Some(0),
-        _ => earliest_ms.checked_add(stored - 1).filter(|deadline| *deadline != 0),
-    }
+/// A deadline that is stored as its distance from the earliest, and one more; 0 is none. Servers let the sum wrap, and
+/// take one that is 0 for none.
+fn relative(earliest_ms: u64, stored: u64) -> u64 {
+    if stored == 0 { 0 } else { earliest_ms.wrapping_add(stored).wrapping_sub(1) }
 }
 
 /// A deadline where 0 is none; nothing if it is past what a server takes.

@@ -19,7 +19,6 @@ fn elements_of_every_kind() {
             let what = format!("a {} that is to be taken apart", kind.name());
             assert_eq!(elements(kind, &body), Err(Fault::Unsupported { at: 100, what }));
         }
-        assert_eq!(check(&Object { kind, body: &body, at: 100 }), Ok(()));
     }
 }
 
@@ -78,7 +77,7 @@ fn damage_has_its_place() {
     assert_eq!(place(Kind::SetListpack, b"\xc3\x03\x02\x01ab"), 100);
     assert_eq!(place(Kind::SortedSet, b"\x01\x01a\x03x.5"), 103);
     assert_eq!(place(Kind::SortedSet2, b"\x01\x01a\0\0\0\0\0\0\xf8\x7f"), 103);
-    assert_eq!(place(Kind::SortedSetListpack, b"\x0c\x0c\0\0\0\x02\0\x81a\x02\x81x\x02\xff"), 100);
+    assert_eq!(place(Kind::SortedSetListpack, b"\x0f\x0f\0\0\0\x02\0\x81a\x02\x83nan\x04\xff"), 100);
     assert_eq!(place(Kind::HashFieldsEarly, b"\x01\x81\0\x01\0\0\0\0\0\0\x01f\x01v"), 101);
 }
 

@@ -19,6 +19,9 @@ use super::scan::{Parsed, length, skip_text, write_length};
 /// Redis takes no deadline of a field at or past this from a command (`HFE_MAX_ABS_TIME_MSEC`, t_hash.c).
 pub const DEADLINE_LIMIT_MS: i64 = 1 << 46;
 
+/// The latest that servers take for the earliest deadline of a hash (`EB_EXPIRE_TIME_INVALID`, ebuckets.h).
+pub(super) const EARLIEST_MAX_MS: i64 = 1 << 48;
+
 /// What becomes of a value whose fields may have deadlines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shifted {
@@ -82,14 +85,17 @@ pub fn shift(object: &Object<'_>, to: Move<'_>) -> Result<Shifted, Fault> {
     let bad = |bad| Fault::new(bad, object.body, object.at);
     if let Kind::HashFields | Kind::HashFieldsListpack = object.kind {
         let (rest, earliest) = le_i64(object.body).map_err(bad)?;
-        // It may be earlier than all that are left.
-        let Some(moved) = to(earliest) else { return Ok(Shifted::Refused(earliest)) };
+        // It may be earlier than all that are left, or later where distances wrap, but not past what servers take.
+        let moved = to(earliest).filter(|moved| *moved <= EARLIEST_MAX_MS);
+        let Some(moved) = moved else { return Ok(Shifted::Refused(earliest)) };
         let mut out = moved.to_le_bytes().to_vec();
         if object.kind == Kind::HashFieldsListpack {
             return in_listpack(rest, to, out).map(Shifted::Changed).map_err(bad);
         }
-        let offset = |stored: i64| {
-            Some(to(earliest.wrapping_add(stored).wrapping_sub(1))?.wrapping_sub(moved).wrapping_add(1))
+        let offset = |stored: i64| match earliest.wrapping_add(stored).wrapping_sub(1) {
+            // A distance that leads to 0 stands for no deadline.
+            0 => Some(0),
+            deadline => Some(to(deadline)?.wrapping_sub(moved).wrapping_add(1)),
         };
         let fields = each_field(rest, |input, out| deadline_first(input, &offset, out));
         out.extend(fields.map_err(bad)?);

@@ -129,3 +129,27 @@ fn deadlines_may_move_by_different_distances() {
         assert_eq!(shift(&object, &none), Ok(Shifted::Refused(1200)), "{}", kind.name());
     }
 }
+
+/// Servers let distances wrap; what they lead to is what counts.
+#[test]
+fn distances_that_wrap_are_deadlines_too() {
+    let hash = |earliest: u64, deadline: u64| {
+        let mut body = earliest.to_le_bytes().to_vec();
+        body.push(1);
+        write_length(&mut body, deadline.wrapping_sub(earliest).wrapping_add(1));
+        body.extend(b"\x01f\x01v");
+        body
+    };
+    let found = |body: &[u8]| deadlines(&Object { kind: Kind::HashFields, body, at: 0 });
+    let shifted = |body: &[u8]| {
+        shift(&Object { kind: Kind::HashFields, body, at: 0 }, &|deadline| deadline.checked_add(1000))
+    };
+    assert_eq!(found(&hash(2000, 1200)), Ok(Some((1200, 1200))));
+    assert_eq!(shifted(&hash(2000, 1200)), Ok(Shifted::Changed(hash(3000, 2200))));
+    // 0 is none.
+    assert_eq!(found(&hash(2000, 0)), Ok(None));
+    assert_eq!(shifted(&hash(2000, 0)), Ok(Shifted::AsItStands));
+    // A server would not take what comes out.
+    assert_eq!(shifted(&hash(1 << 48, 1200)), Ok(Shifted::Refused(1 << 48)));
+    assert!(found(&hash((1 << 48) + 1, 1200)).is_err());
+}

@@ -62,7 +62,7 @@ fn every_server_gives_the_same_elements() {
             let entry = entry.expect("a sound entry");
             match &entry.item {
                 Item::Value(value) => {
-                    assert_eq!(elements::check(&value.object), Ok(()), "{name}");
+                    assert_eq!(loadable::check(&value.object, &mut Repeats::default()), Ok(()), "{name}");
                     assert_eq!(value.deadline_ms, (*value.key == *b"expires").then_some(4_000_000_000_000));
                     let key = String::from_utf8_lossy(&value.key).into_owned();
                     found.insert((reader.db(), key), elements(value));
@@ -135,7 +135,7 @@ fn every_flipped_byte_gives_an_answer() {
                 file[place] ^= mask;
                 for entry in Reader::new(&file).expect("a sound header").flatten() {
                     if let Item::Value(value) = entry.item {
-                        let _ = elements::check(&value.object);
+                        let _ = loadable::check(&value.object, &mut Repeats::default());
                         let _ = fields::shift(&value.object, &|deadline| deadline.checked_add(1));
                         let payload = payload::payload(value.object.kind, value.object.body);
                         // A value that was read is read again from its payload, unless it is empty.

@@ -44,15 +44,26 @@ pub fn is_rdb(start: &[u8]) -> bool {
     start.starts_with(b"REDIS") || start.starts_with(b"VALKEY")
 }
 
+/// The number that a text begins with, as servers of Redis read it (`atoi`): behind any space and a plus sign, and
+/// whatever follows it.
+fn leading_number(text: &[u8]) -> Option<u32> {
+    let start = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'..=b'\r'))?;
+    let text = text.get(start..)?;
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let digits = text.split(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// Reads the header of a file and refuses versions that this reader does not know.
 pub fn header(file: &[u8]) -> Result<Version, Fault> {
     let Some(header) = file.first_chunk::<HEADER_BYTES>() else {
         return Err(Fault::Cut { at: 0 });
     };
-    let magics = [(Product::Redis, b"REDIS".as_slice()), (Product::Valkey, b"VALKEY")];
-    let version = magics.iter().find_map(|&(product, magic)| {
-        let number = std::str::from_utf8(header.strip_prefix(magic)?).ok()?.parse().ok()?;
-        Some(Version { product, number })
+    let redis = header.strip_prefix(b"REDIS").and_then(leading_number);
+    let redis = redis.map(|number| Version { product: Product::Redis, number });
+    let version = redis.or_else(|| {
+        let number = std::str::from_utf8(header.strip_prefix(b"VALKEY")?).ok()?.parse().ok()?;
+        Some(Version { product: Product::Valkey, number })
     });
     match version {
         Some(version @ Version { product: Product::Redis, number: 1..=REDIS_VERSION_MAX })
@@ -88,6 +99,19 @@ mod tests {
         assert_eq!(header(b"VALKEY080\xff"), Ok(valkey));
         assert_eq!(valkey.to_string(), "VALKEY080");
         assert!(is_rdb(b"REDIS0011") && is_rdb(b"VALKEY080") && !is_rdb(b"*2\r\n$6\r\n") && !is_rdb(b"REDI"));
+    }
+
+    #[test]
+    fn a_version_is_read_as_servers_read_it() {
+        for text in ["REDIS  10", "REDIS+010", "REDIS10ab", "REDIS\t\n10", "REDIS\u{b}\u{c}10", "REDIS10\0\0"]
+        {
+            let version = Version { product: Product::Redis, number: 10 };
+            assert_eq!(header(text.as_bytes()), Ok(version), "{text:?}");
+        }
+        assert_eq!(header(b"REDIS9\xff\xff\xff").map(|version| version.number), Ok(9));
+        for text in ["REDIS-010", "REDIS++10", "REDIS    ", "REDISx010"] {
+            assert!(header(text.as_bytes()).is_err(), "{text:?}");
+        }
     }
 
     #[test]

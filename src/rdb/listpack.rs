@@ -1,7 +1,7 @@
 //! Listpacks: a header of total bytes and count, entries that each end in their own length, an end byte
 //! (listpack.c).
 
-use super::blob::{Piece, Steps, Walk, little_endian};
+use super::blob::{DamagedAt, Piece, Steps, Walk, little_endian};
 
 /// Total bytes (u32) and number of entries (u16).
 pub(super) const HEADER_BYTES: usize = 6;
@@ -10,9 +10,23 @@ pub(super) const END: u8 = 0xff;
 /// Stands for a number of entries that does not fit.
 pub(super) const COUNT_UNKNOWN: u16 = u16::MAX;
 
-/// The entries of a listpack, with all that a server can check of them (`lpValidateNext`).
+/// The entries of a listpack, with all that a server can check of them (`lpValidateIntegrity`, deep).
 pub(super) fn entries(listpack: &[u8]) -> Walk<Entries<'_>> {
-    Walk::new(Entries { listpack, at: HEADER_BYTES, count: 0 })
+    Walk::new(Entries { listpack, at: HEADER_BYTES, count: 0, is_counted: true })
+}
+
+/// The entries as a server goes through them: up to the first end mark, however many there are (`lpNext`).
+pub(super) fn entries_uncounted(listpack: &[u8]) -> Walk<Entries<'_>> {
+    Walk::new(Entries { listpack, at: HEADER_BYTES, count: 0, is_counted: false })
+}
+
+/// How many entries there are by the header; counted where it does not tell (`lpLength`).
+pub(super) fn length(listpack: &[u8]) -> Result<usize, DamagedAt> {
+    let stored = listpack.get(4..).and_then(<[u8]>::first_chunk).ok_or(DamagedAt(0))?;
+    match u16::from_le_bytes(*stored) {
+        COUNT_UNKNOWN => entries_uncounted(listpack).try_fold(0, |count, entry| entry.map(|_| count + 1)),
+        count => Ok(usize::from(count)),
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -20,6 +34,8 @@ pub(super) struct Entries<'a> {
     listpack: &'a [u8],
     at: usize,
     count: usize,
+    /// Whether the end has to be where the header says.
+    is_counted: bool,
 }
 
 impl<'a> Steps for Entries<'a> {
@@ -28,7 +44,7 @@ impl<'a> Steps for Entries<'a> {
     fn step(&mut self) -> Option<Option<Piece<'a>>> {
         let rest = self.listpack.get(self.at..)?;
         if rest.first() == Some(&END) {
-            return (rest.len() == 1 && self.is_count_right()?).then_some(None);
+            return (!self.is_counted || rest.len() == 1 && self.is_count_right()?).then_some(None);
         }
         let (piece, length) = entry(rest)?;
         let (tail, tail_bytes) = back_length(length);

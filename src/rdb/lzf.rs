@@ -96,7 +96,8 @@ impl Output for Count {
 
 /// Follows the instructions until there are `enough` bytes; more than `length` are damage.
 fn expand(out: &mut impl Output, packed: &[u8], length: usize, enough: usize) -> Option<()> {
-    let mut rest = packed;
+    // A server's function gives 0 for damage, which it takes for the length of an empty string.
+    let mut rest = if length == 0 { &[] } else { packed };
     while out.len() < enough {
         let Some((&control, after)) = rest.split_first() else { break };
         if control <= LITERAL_MAX {
@@ -133,6 +134,8 @@ mod tests {
         // A length in two bytes: 7 + 1 + 2.
         assert_eq!(decode(b"\x00x\xe0\x01\x00", 11), Some(vec![b'x'; 11]));
         assert_eq!(decode(b"", 0), Some(vec![]));
+        // Whatever stands there; a server says so.
+        assert_eq!(decode(b"\x00x", 0), Some(vec![]));
         assert_eq!(start(b"\x02abc\xa0\x02", 10, 2), Some(b"abc".to_vec()));
     }
 

@@ -9,7 +9,7 @@ use nom::number::complete::{le_i32, le_i64, le_u64};
 use super::fault::{Fault, damage, unsupported};
 use super::header::{HEADER_BYTES, Product, Version, header};
 use super::kind::Kind;
-use super::scan::{Parsed, byte, length, skip_text, string, text};
+use super::scan::{Parsed, byte, length, number, skip_text, string, text};
 use super::{extent, module};
 use crate::resp::frame::AHEAD_BYTES;
 
@@ -142,7 +142,7 @@ pub enum Item<'a> {
 /// An item and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Its bytes in the file; for a value from the first of its attributes on.
+    /// Its bytes in the file; for a value from the first of its attributes on, with all that stands between them and it.
     pub range: Range<u64>,
     /// What it is.
     pub item: Item<'a>,
@@ -239,17 +239,40 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn item(&self, input: &'a [u8]) -> Parsed<'a, Item<'a>> {
+    fn item(&mut self, input: &'a [u8]) -> Parsed<'a, Item<'a>> {
         if let Some(behind_type) = input.strip_prefix(&[STRING]) {
             return self.value(Kind::String, Attributes::default(), behind_type);
         }
-        let (at_type, attributes) = Attributes::read(input)?;
+        let (at_type, attributes) = Attributes::default().read(input)?;
         let (rest, type_byte) = byte(at_type)?;
         match Kind::from_byte(type_byte, self.version.product) {
             Ok(kind) => self.value(kind, attributes, rest),
-            // A server would keep the attributes for the next key, but none writes them apart from it.
-            Err(_) if attributes.is_any => Err(damage(at_type, "the type of a value behind its attributes")),
+            Err(_) if attributes.is_any => self.apart(attributes, at_type),
             Err(unknown) => self.other(type_byte, unknown, at_type, rest),
+        }
+    }
+
+    /// What comes behind attributes that do not stand before their value. A server keeps them for the next value,
+    /// whatever comes in between; so that becomes part of the value's entry. None writes it so.
+    #[cold]
+    fn apart(&mut self, mut attributes: Attributes, mut input: &'a [u8]) -> Parsed<'a, Item<'a>> {
+        loop {
+            let at_type;
+            (at_type, attributes) = attributes.read(input)?;
+            let (rest, type_byte) = byte(at_type)?;
+            let unknown = match Kind::from_byte(type_byte, self.version.product) {
+                Ok(kind) => return self.value(kind, attributes, rest),
+                Err(unknown) => unknown,
+            };
+            let (rest, item) = self.other(type_byte, unknown, at_type, rest)?;
+            match item {
+                Item::SelectDb(db) => self.db = db,
+                Item::Aux { .. } | Item::ResizeDb { .. } | Item::SlotInfo { .. } => {}
+                Item::End { .. } => return Ok((rest, item)),
+                // It has to be an entry of its own.
+                _ => return Err(damage(at_type, "the type of a value behind its attributes")),
+            }
+            input = rest;
         }
     }
 
@@ -265,16 +288,16 @@ impl<'a> Reader<'a> {
 
     fn other(&self, opcode: u8, unknown: &'static str, at: &'a [u8], rest: &'a [u8]) -> Parsed<'a, Item<'a>> {
         match opcode {
-            opcode::SELECT_DB => length.map(Item::SelectDb).parse(rest),
+            opcode::SELECT_DB => number.map(Item::SelectDb).parse(rest),
             opcode::RESIZE_DB => {
-                (length, length).map(|(keys, deadlines)| Item::ResizeDb { keys, deadlines }).parse(rest)
+                (number, number).map(|(keys, deadlines)| Item::ResizeDb { keys, deadlines }).parse(rest)
             }
             opcode::AUX => (string, string).map(|(key, value)| Item::Aux { key, value }).parse(rest),
             opcode::FUNCTION => string.map(Item::Function).parse(rest),
             opcode::MODULE_AUX => {
                 module::auxiliary.map(|id| Item::ModuleAux { module: module::name(id) }).parse(rest)
             }
-            opcode::SLOT_INFO => (length, length, length)
+            opcode::SLOT_INFO => (number, number, number)
                 .map(|(slot, keys, deadlines)| Item::SlotInfo { slot, keys, deadlines })
                 .parse(rest),
             opcode::SLOT_IMPORT if self.version.product == Product::Valkey => slot_import(rest),
@@ -309,36 +332,37 @@ struct Attributes {
 }
 
 impl Attributes {
+    /// Reads on: of what comes twice, the later counts.
     #[inline]
-    fn read(mut input: &[u8]) -> Parsed<'_, Attributes> {
-        let mut attributes = Attributes::default();
+    fn read(mut self, mut input: &[u8]) -> Parsed<'_, Attributes> {
         while let Some((opcode, rest)) = input.split_first() {
             input = match *opcode {
                 opcode::EXPIRE_TIME_MS => {
                     let (rest, deadline) = le_i64(rest)?;
-                    attributes.expire_at(deadline);
+                    self.expire_at(deadline);
                     rest
                 }
                 opcode::EXPIRE_TIME => {
                     let (rest, seconds) = le_i32(rest)?;
-                    attributes.expire_at(i64::from(seconds) * 1000);
+                    self.expire_at(i64::from(seconds) * 1000);
                     rest
                 }
                 opcode::IDLE => {
-                    let (rest, seconds) = length(rest)?;
-                    attributes.idle_s = Some(seconds);
+                    let (rest, seconds) = number(rest)?;
+                    // Servers count with a sign, and take what is below 0 for none.
+                    self.idle_s = Some(seconds).filter(|seconds| i64::try_from(*seconds).is_ok());
                     rest
                 }
                 opcode::FREQ => {
                     let (rest, freq) = byte(rest)?;
-                    attributes.freq = Some(freq);
+                    self.freq = Some(freq);
                     rest
                 }
                 _ => break,
             };
-            attributes.is_any = true;
+            self.is_any = true;
         }
-        Ok((input, attributes))
+        Ok((input, self))
     }
 
     fn expire_at(&mut self, deadline_ms: i64) {

@@ -105,14 +105,35 @@ fn attributes_belong_to_the_value_behind_them() {
     assert_eq!(value(b"\xfd\x02\x00\0\0\xf8\x09\x00\x01k\x01v"), (Some(2000), Some(9), None));
     assert_eq!(value(b"\xf9\x07\xfd\xfe\xff\xff\xff\x00\x01k\x01v"), (Some(-2000), None, Some(7)));
     assert_eq!(value(b"\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x00\x01k\x01v"), (None, None, None));
-    assert_eq!(
-        only_item(REDIS, b"\xf9\x07\xfe\x01"),
-        Err(Fault::Damage {
-            at: 11,
-            expected: "the type of a value behind its attributes",
-            found: format!("\\xfe\\x01\\xff{}", crate::error::shown(&file(REDIS, b"\xf9\x07\xfe\x01")[14..])),
-        })
-    );
+}
+
+#[test]
+fn attributes_wait_for_the_next_value() {
+    let between: &[u8] = b"\xfe\x03\xfa\x01a\x01b\xf8\x09\xfb\x01\x01\xf4\x00\x00\x00";
+    let value = b"\x00\x01k\x01v";
+    let bytes = file(REDIS, &[b"\xf8\x05\xfc\xff\0\0\0\0\0\0\0", between, value].concat());
+    let mut reader = Reader::new(&bytes).expect("a sound header");
+    let entry = reader.next().expect("there is one").expect("it is sound");
+    let Item::Value(Value { deadline_ms, idle_s, .. }) = entry.item else { panic!("{entry:?}") };
+    assert_eq!((deadline_ms, idle_s, reader.db()), (Some(255), Some(9), 3));
+    assert_eq!(entry.range, 9..(9 + 11 + between.len() + value.len()) as u64);
+    // Where none comes they are dropped; a library cannot be part of another entry.
+    assert!(matches!(only_item(REDIS, b"\xf9\x07\xfe\x01"), Ok(Item::End { .. })));
+    let library = only_item(REDIS, b"\xf9\x07\xf5\x01x\x00\x01k\x01v");
+    assert!(matches!(library, Err(Fault::Damage { at: 11, .. })), "{library:?}");
+}
+
+#[test]
+fn numbers_that_stand_for_an_error_are_damage() {
+    let last = [0xff; 8];
+    for start in [b"\xfb\x81".as_slice(), b"\xfb\x00\x81", b"\xf8\x81", b"\xfe\x81", b"\xf4\x00\x00\x81"] {
+        let entry = [start, &last, b"\x00\x00\x00\x01k\x01v"].concat();
+        assert!(matches!(only_item(REDIS, &entry), Err(Fault::Damage { .. })), "{start:x?}");
+    }
+    // The marks of special strings are numbers where no string can stand.
+    let item = only_item(REDIS, b"\xfb\xc2\xff");
+    assert_eq!(item, Ok(Item::ResizeDb { keys: 2, deadlines: 63 }));
+    assert!(matches!(only_item(REDIS, b"\x01\x01k\xc1\x01v"), Ok(Item::Value(_))));
 }
 
 #[test]
@@ -244,7 +265,7 @@ proptest! {
         let entry = [&[kind.type_byte()], b"\x01k".as_slice(), &body].concat();
         for item in items(&file(version_of(kind), &entry)).into_iter().flatten() {
             if let Item::Value(value) = item {
-                let _ = super::super::elements::check(&value.object);
+                let _ = super::super::loadable::check(&value.object, &mut super::super::Repeats::default());
                 let _ = super::super::fields::shift(&value.object, &|deadline| deadline.checked_add(1_000_000));
             }
         }

@@ -7,7 +7,7 @@ use super::reader::Object;
 use crate::error::shown as escaped;
 
 /// A stream with one entry, a group with one pending entry, and a consumer who has it.
-const STREAM: &[u8] = b"\x01\x10\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x07\x07\0\0\0\0\0\xff\x01\x01\x00";
+const STREAM: &[u8] = b"\x01\x10\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x1d\x1d\0\0\0\x0a\0\x01\x01\0\x01\x01\x01\x81f\x02\0\x01\x02\x01\0\x01\0\x01\x81v\x02\x04\x01\xff\x01\x01\x00";
 const PENDING: &[u8] = b"\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01";
 const CONSUMER: &[u8] = b"\x01\x01c\x09\0\0\0\0\0\0\0";
 const OWNED: &[u8] = b"\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0";

@@ -19,12 +19,13 @@ pub(super) fn byte(input: &[u8]) -> Parsed<'_, u8> {
     nom::number::complete::u8(input)
 }
 
-/// A length or any other unsigned number, in 1, 2, 5 or 9 bytes.
+/// A length or any other unsigned number, in 1, 2, 5 or 9 bytes. Where no string can stand, servers take the marks of
+/// special strings for numbers below 64.
 #[inline]
 pub(super) fn length(input: &[u8]) -> Parsed<'_, u64> {
     let (rest, first) = byte(input)?;
     match first {
-        0..=0x3f => Ok((rest, u64::from(first))),
+        0..=0x3f | 0xc0..=0xff => Ok((rest, u64::from(first & 0x3f))),
         0x40..=0x7f => {
             let (rest, low) = byte(rest)?;
             Ok((rest, u64::from(first & 0x3f) << 8 | u64::from(low)))
@@ -32,6 +33,15 @@ pub(super) fn length(input: &[u8]) -> Parsed<'_, u64> {
         0x80 => be_u32.map(u64::from).parse(rest),
         0x81 => be_u64(rest),
         _ => Err(damage(input, "a length")),
+    }
+}
+
+/// A number of which servers take the highest for the sign of an error (`RDB_LENERR`, rdb.h).
+#[inline]
+pub(super) fn number(input: &[u8]) -> Parsed<'_, u64> {
+    match length(input)? {
+        (_, u64::MAX) => Err(damage(input, "a number below 2^64 - 1")),
+        sound => Ok(sound),
     }
 }
 

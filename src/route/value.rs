@@ -45,6 +45,10 @@ impl Rules {
         if !takes.kind(kind) && (!kind.is_divisible() || kind.has_field_deadlines()) {
             return Err(Refusal::TargetLacks(kind));
         }
+        // A server keeps what it cannot read; only where a value goes as it stands that makes no difference.
+        if !takes.kind(kind) && elements::visit(&value.object, |_| Ok::<(), Fault>(())).is_err() {
+            return Err(Refusal::TargetLacks(kind));
+        }
         if is_too_large(value, takes) {
             return Err(Refusal::TooLarge(kind));
         }

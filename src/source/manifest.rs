@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::resp::words::words;
 
 /// `MANIFEST_MAX_LINE` of aof.c.
 const LINE_BYTES_MAX: usize = 1024;
@@ -87,67 +88,6 @@ fn entry(line: &[u8]) -> Result<Entry, &'static str> {
         (_, _, Some(kind)) if !matches!(kind, b'b' | b'i' | b'h') => Err("a type is none of b, i and h"),
         _ => Err("a line lacks file, seq (1 or more) or type"),
     }
-}
-
-/// Splits as `sdssplitargs` does: words, "double quotes" with escapes, 'single quotes'.
-fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
-    let mut rest = line;
-    loop {
-        rest = rest.trim_ascii_start();
-        match rest.first() {
-            None => return Some(words),
-            Some(&quote @ (b'"' | b'\'')) => {
-                let (word, after) = quoted(&rest[1..], quote)?;
-                if after.first().is_some_and(|byte| !byte.is_ascii_whitespace()) {
-                    return None;
-                }
-                words.push(word);
-                rest = after;
-            }
-            Some(_) => {
-                let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
-                words.push(rest[..end].to_vec());
-                rest = &rest[end..];
-            }
-        }
-    }
-}
-
-fn quoted(text: &[u8], quote: u8) -> Option<(Vec<u8>, &[u8])> {
-    let mut word = Vec::new();
-    let mut at = 0;
-    loop {
-        match (*text.get(at)?, text.get(at + 1)) {
-            (b'\\', Some(b'x')) if quote == b'"' && text.len() > at + 3 && is_hex(&text[at + 2..at + 4]) => {
-                let digits = std::str::from_utf8(&text[at + 2..at + 4]).ok()?;
-                word.push(u8::from_str_radix(digits, 16).ok()?);
-                at += 3;
-            }
-            (b'\\', Some(&escaped)) if quote == b'"' => {
-                word.push(match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 0x08,
-                    b'a' => 0x07,
-                    other => other,
-                });
-                at += 1;
-            }
-            (b'\\', Some(b'\'')) if quote == b'\'' => {
-                word.push(b'\'');
-                at += 1;
-            }
-            (byte, _) if byte == quote => return Some((word, &text[at + 1..])),
-            (byte, _) => word.push(byte),
-        }
-        at += 1;
-    }
-}
-
-fn is_hex(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 #[cfg(test)]

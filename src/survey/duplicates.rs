@@ -1,4 +1,5 @@
-//! Finds keys that stand twice in an RDB part, at which a server that loads it ends (`RDB has duplicated key`, rdb.c).
+//! Finds keys, and libraries of functions, that stand twice in an RDB part, at which a server that loads it ends (`RDB
+//! has duplicated key`, rdb.c).
 //!
 //! Exactly, and in bounded memory: a filter of the keys' fingerprints, filled while the survey walks the source anyway,
 //! yields suspects: every key that was there before, and now and then one that was not. If there are any, a second look
@@ -14,7 +15,7 @@ use rayon::prelude::*;
 
 use super::Surveyed;
 use crate::error::{Error, Kind, Result, shown};
-use crate::rdb::{self, Entry, Item};
+use crate::rdb::{self, Entry, Item, library};
 use crate::source::window::{Content, Window, unreadable};
 use crate::source::{Position, Source};
 
@@ -36,6 +37,9 @@ const WORD_BITS_LOG: u32 = u64::BITS.ilog2();
 /// Odd numbers without any pattern, one for each word (those of the split block filters of Apache Parquet).
 const FACTORS: [u32; LINE_WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
+
+/// Stands for the database of libraries of functions, which are told by their names; no database has this number.
+pub(super) const LIBRARIES: u32 = u32::MAX;
 
 /// Fingerprints that are taken in at a time: their lines come from memory side by side.
 const AT_A_TIME: usize = 32;
@@ -233,11 +237,15 @@ impl<'l> Look<'l> {
         while entries.offset() < window.end {
             let Some(entry) = entries.next() else { break };
             let Entry { range, item } = entry.map_err(failed)?;
-            if let Item::Value(value) = item
-                && !value.is_empty
-            {
-                let at = Position { offset: range.start, ..window.start };
-                each(at, u32::try_from(entries.db()).unwrap_or(u32::MAX), &value.key);
+            let at = Position { offset: range.start, ..window.start };
+            match item {
+                Item::Value(value) if !value.is_empty => {
+                    each(at, u32::try_from(entries.db()).unwrap_or(LIBRARIES), &value.key);
+                }
+                Item::Function(code) => {
+                    each(at, LIBRARIES, &library::name(&code).unwrap_or_default());
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -275,20 +283,22 @@ impl<'l> Look<'l> {
         let window = Window { start: at, ..self.windows.get(nth)?.window };
         match window.entries(self.source.bytes(at.segment)).ok()?.next()?.ok()?.item {
             Item::Value(value) => Some(value.key),
+            Item::Function(code) => library::name(&code).ok().map(Cow::Owned),
             _ => None,
         }
     }
 
     fn duplicate(&self, first: &Place, second: &Place, key: &[u8]) -> Error {
         let file = self.source.file(first.at.segment).display();
-        self.source
-            .error(
-                Kind::Source,
-                "a key stands twice in the RDB data of the source; nothing was written",
-                second.at,
-            )
-            .place("database", second.db.to_string())
-            .place("key", shown(key))
+        let error = |what: &str| {
+            let what = format!("{what} stands twice in the RDB data of the source; nothing was written");
+            self.source.error(Kind::Source, what, second.at)
+        };
+        let error = match second.db {
+            LIBRARIES => error("a library of functions").place("library", shown(key)),
+            db => error("a key").place("database", db.to_string()).place("key", shown(key)),
+        };
+        error
             .place("first", format!("{file} byte {}", first.at.offset))
             .remedy("take the file from a server or a backup again; redis-server refuses it too")
     }

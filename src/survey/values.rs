@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
-use super::duplicates::Fingerprints;
+use super::duplicates::{Fingerprints, LIBRARIES};
 use super::{Surveyed, Tally};
 use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
 use crate::partition::values::{Step, names, walk};
-use crate::rdb::{Item, Kind, Value, elements, fields};
+use crate::rdb::{Fault, Item, Kind, Repeats, Value, fields, library, loadable};
 use crate::route::{Routed, Rules};
 use crate::source::window::unreadable;
 use crate::source::{Position, Source};
@@ -48,18 +48,26 @@ pub(super) fn tally(
     tally: &mut Tally,
 ) -> Result<()> {
     let start = surveyed.window.start;
+    let mut repeats = Repeats::default();
+    let failed = |fault| unreadable(source, start.segment, fault);
     walk(source, surveyed, rules, |step| {
         let at = Position { offset: start.offset + step.start, ..start };
         tally.total += 1;
         match step.item {
             Item::Value(value) => {
-                elements::check(&value.object).map_err(|fault| unreadable(source, start.segment, fault))?;
+                loadable::check(&value.object, &mut repeats)
+                    .map_err(|fault| failed(fault).place("key", shown(&value.key)))?;
                 tally.count_value(value, &step, at, rules.clock);
                 if !value.is_empty {
                     tally.fingerprints.push(fingerprints.of(step.db, &value.key));
                 }
             }
-            Item::Function(_) => tally.libraries += 1,
+            Item::Function(code) => {
+                tally.libraries += 1;
+                let name = library::name(code)
+                    .map_err(|expected| failed(not_a_library(at.offset, expected, code)))?;
+                tally.fingerprints.push(fingerprints.of(LIBRARIES, &name));
+            }
             Item::ModuleAux { .. } => tally.kinds.entry(Kind::Module).or_default().keys += 1,
             _ => {}
         }
@@ -78,6 +86,12 @@ pub(super) fn tally(
         }
         Ok(())
     })
+}
+
+/// A library of functions that no server takes.
+fn not_a_library(at: u64, expected: &'static str, code: &[u8]) -> Fault {
+    const SHOWN_BYTES: usize = 40;
+    Fault::Damage { at, expected, found: shown(code.get(..SHOWN_BYTES).unwrap_or(code)) }
 }
 
 impl Tally {

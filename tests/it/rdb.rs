@@ -8,6 +8,7 @@ mod limits;
 mod resume;
 mod sources;
 mod survey;
+mod verdicts;
 
 use crate::scene::{Scene, reference, servers, started};
 use crate::support::compare::assert_same;

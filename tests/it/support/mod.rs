@@ -6,6 +6,7 @@ pub mod aof;
 pub mod binary;
 pub mod compare;
 pub mod fill;
+pub mod forms;
 pub mod generate;
 pub mod loader;
 pub mod port;
