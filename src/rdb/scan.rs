@@ -23,6 +23,16 @@ pub(super) fn byte(input: &[u8]) -> Parsed<'_, u8> {
 /// special strings for numbers below 64.
 #[inline]
 pub(super) fn length(input: &[u8]) -> Parsed<'_, u64> {
+    match input {
+        [first @ 0..=0x3f, rest @ ..] => Ok((rest, u64::from(*first))),
+        [first @ 0x40..=0x7f, low, rest @ ..] => Ok((rest, u64::from(first & 0x3f) << 8 | u64::from(*low))),
+        _ => any_length(input),
+    }
+}
+
+/// The same for those that are seldom, too.
+#[inline(never)]
+fn any_length(input: &[u8]) -> Parsed<'_, u64> {
     let (rest, first) = byte(input)?;
     match first {
         0..=0x3f | 0xc0..=0xff => Ok((rest, u64::from(first & 0x3f))),

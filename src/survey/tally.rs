@@ -214,7 +214,7 @@ impl Tally {
         match step.routed {
             Routed::Lane(lane, _, reach) => {
                 if let Reach::Set(hash) | Reach::Deletion(hash) | Reach::Key(hash) = reach {
-                    self.lanes[rules.routing.own_lane(hash)].keys.insert(command.db, command.first());
+                    self.see_key(rules.routing.own_lane(hash), command.db, command.first());
                 }
                 self.scripts += u64::from(step.spec.is_some_and(|spec| spec.class == Class::Script));
                 self.count_lane(lane, step);
@@ -224,7 +224,10 @@ impl Tally {
             }
             Routed::Parts => {
                 let arguments = command.arguments();
-                split_keys(&arguments).for_each(|key| self.see_key(rules, command.db, arguments[key]));
+                for key in split_keys(&arguments) {
+                    let own = rules.routing.own_lane(key_hash(arguments[key]));
+                    self.see_key(own, command.db, arguments[key]);
+                }
                 lanes_of(command, rules).for_each(|lane| self.count_lane(lane, step));
             }
             Routed::Every(_) => (0..self.lanes.len()).for_each(|lane| self.count_lane(lane, step)),
@@ -249,23 +252,28 @@ impl Tally {
             self.ties += 1;
             for key in keys {
                 let hash = key_hash(key);
-                self.lanes[rules.routing.own_lane(hash)].keys.insert(step.command.db, key);
+                self.see_key(rules.routing.own_lane(hash), step.command.db, key);
                 ties.add(hash);
             }
             return;
         }
         let arguments = step.command.arguments();
         let names = names(spec, &arguments, step.command.db).unwrap_or_default();
-        names.iter().for_each(|name| self.see_key(rules, name.db, arguments[name.at]));
-        if names.len() > 1 && matches!(spec.class, Class::Several | Class::Script) {
-            self.ties += 1;
-            names.iter().for_each(|name| ties.add(key_hash(arguments[name.at])));
+        let is_tie = names.len() > 1 && matches!(spec.class, Class::Several | Class::Script);
+        self.ties += u64::from(is_tie);
+        for name in names {
+            let hash = key_hash(arguments[name.at]);
+            self.see_key(rules.routing.own_lane(hash), name.db, arguments[name.at]);
+            if is_tie {
+                ties.add(hash);
+            }
         }
     }
 
-    /// Counts a key.
-    pub(super) fn see_key(&mut self, rules: &Rules, db: u32, key: &[u8]) {
-        self.lanes[rules.routing.own_lane(key_hash(key))].keys.insert(db, key);
+    /// Counts a key of this lane's.
+    #[inline]
+    pub(super) fn see_key(&mut self, lane: usize, db: u32, key: &[u8]) {
+        self.lanes[lane].keys.insert(db, key);
     }
 
     /// Takes in that lanes get so many commands and bytes more.

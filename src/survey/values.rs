@@ -8,7 +8,7 @@ use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
 use crate::partition::values::{Step, names, walk};
 use crate::rdb::{Fault, Item, Kind, Repeats, Value, fields, library, loadable};
-use crate::route::{Routed, Rules};
+use crate::route::{Reach, Routed, Rules};
 use crate::source::window::unreadable;
 use crate::source::{Position, Source};
 
@@ -49,6 +49,7 @@ pub(super) fn tally(
 ) -> Result<()> {
     let start = surveyed.window.start;
     let mut repeats = Repeats::default();
+    let mut run = Run::default();
     let failed = |fault| unreadable(source, start.segment, fault);
     walk(source, surveyed, rules, |step| {
         let at = Position { offset: start.offset + step.start, ..start };
@@ -57,6 +58,7 @@ pub(super) fn tally(
             Item::Value(value) => {
                 loadable::check(&value.object, &mut repeats)
                     .map_err(|fault| failed(fault).place("key", shown(&value.key)))?;
+                run.count(value.object.kind, &step, tally);
                 tally.count_value(value, &step, at, rules.clock);
                 if !value.is_empty {
                     tally.fingerprints.push(fingerprints.of(step.db, &value.key));
@@ -72,8 +74,8 @@ pub(super) fn tally(
             _ => {}
         }
         match (step.routed, step.item) {
-            (Routed::Lane(lane, ..), Item::Value(value)) => {
-                tally.see_key(rules, step.db, &value.key);
+            (Routed::Lane(lane, _, Reach::Set(hash) | Reach::Key(hash)), Item::Value(value)) => {
+                tally.see_key(rules.routing.own_lane(hash), step.db, &value.key);
                 tally.count_entry(lane, &step);
                 if rules.routing.is_foreign(lane, step.db, &value.key, step.ordinal) {
                     tally.foreign_bytes += step.len;
@@ -85,7 +87,42 @@ pub(super) fn tally(
             _ => {}
         }
         Ok(())
-    })
+    })?;
+    run.add_to(tally);
+    Ok(())
+}
+
+/// Values of one kind and database that stand together.
+#[derive(Default)]
+struct Run {
+    of: Option<(Kind, u32)>,
+    counts: KindTally,
+}
+
+impl Run {
+    #[inline]
+    fn count(&mut self, kind: Kind, step: &Step<'_, '_>, tally: &mut Tally) {
+        if self.of != Some((kind, step.db)) {
+            self.add_to(tally);
+            *self = Run { of: Some((kind, step.db)), counts: KindTally::default() };
+        }
+        self.counts.add(KindTally { keys: 1, bytes: step.len });
+    }
+
+    fn add_to(&self, tally: &mut Tally) {
+        if let Some((kind, db)) = self.of {
+            tally.kinds.entry(kind).or_default().add(self.counts);
+            *tally.databases.entry(db).or_default() += self.counts.keys;
+            tally.db_max = tally.db_max.max(db);
+        }
+    }
+}
+
+impl KindTally {
+    fn add(&mut self, more: KindTally) {
+        self.keys += more.keys;
+        self.bytes += more.bytes;
+    }
 }
 
 /// A library of functions that no server takes.
@@ -96,11 +133,6 @@ fn not_a_library(at: u64, expected: &'static str, code: &[u8]) -> Fault {
 
 impl Tally {
     fn count_value(&mut self, value: &Value<'_>, step: &Step<'_, '_>, at: Position, clock: Clock) {
-        let kind = self.kinds.entry(value.object.kind).or_default();
-        kind.keys += 1;
-        kind.bytes += step.len;
-        *self.databases.entry(step.db).or_default() += 1;
-        self.db_max = self.db_max.max(step.db);
         if let Some(deadline) = value.deadline_ms {
             self.deadlines += 1;
             self.past_deadlines += u64::from(deadline <= clock.now_ms);
@@ -132,9 +164,7 @@ impl Tally {
     /// Adds the counts of what follows in the source.
     pub(super) fn add_values(&mut self, later: &Tally) {
         for (kind, more) in &later.kinds {
-            let kind = self.kinds.entry(*kind).or_default();
-            kind.keys += more.keys;
-            kind.bytes += more.bytes;
+            self.kinds.entry(*kind).or_default().add(*more);
         }
         later.biggest.iter().for_each(|one| self.keep_biggest(one.clone()));
     }
