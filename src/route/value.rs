@@ -22,12 +22,18 @@ impl Rules {
             return Routed::Nowhere;
         }
         let (lane, hash) = self.routing.lane_and_hash(db, &value.key, ordinal);
-        let Some(takes) = self.live.get(lane).copied().flatten() else {
+        let Some(Some(takes)) = self.live.get(lane) else {
             return Routed::Lane(lane, Form::Verbatim, Reach::Key(hash));
         };
+        // Nearly all of many files.
+        if is_plain(value)
+            && !self.is_marker(&value.key)
+            && value.key.len() as u64 <= takes.argument_bytes_max
+        {
+            return Routed::Lane(lane, Form::Verbatim, Reach::Set(hash));
+        }
         match self.value_form(value, takes, (db, hash, ordinal)) {
             Err(refusal) => Routed::Refused(refusal),
-            Ok(form) if is_plain(value) => Routed::Lane(lane, form, Reach::Set(hash)),
             Ok(form) => Routed::Lane(lane, form, Reach::Key(hash)),
         }
     }
@@ -35,7 +41,7 @@ impl Rules {
     fn value_form(
         &self,
         value: &Value<'_>,
-        takes: Takes,
+        takes: &Takes,
         (db, hash, ordinal): (u32, u32, u64),
     ) -> Result<Form, Refusal> {
         let kind = value.object.kind;
@@ -71,7 +77,7 @@ impl Rules {
 }
 
 /// Whether some argument would be longer than the target takes, however the value is written.
-fn is_too_large(value: &Value<'_>, takes: Takes) -> bool {
+fn is_too_large(value: &Value<'_>, takes: &Takes) -> bool {
     let (object, limit) = (&value.object, takes.argument_bytes_max);
     let whole = takes.kind(object.kind) && payload::length(object.body) <= limit;
     // Nothing in it can be longer, not even if it is compressed.
@@ -104,10 +110,10 @@ fn longest_part(object: &Object<'_>) -> Option<u64> {
 
 /// Whether SET does all that there is to do.
 fn is_plain(value: &Value<'_>) -> bool {
-    value.object.string_len().is_some_and(|bytes| bytes < PLAIN_BYTES_MAX)
-        && value.deadline_ms.is_none()
+    value.deadline_ms.is_none()
         && value.idle_s.is_none()
         && value.freq.is_none()
+        && value.object.string_len().is_some_and(|bytes| bytes < PLAIN_BYTES_MAX)
 }
 
 #[cfg(test)]
