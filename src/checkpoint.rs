@@ -162,7 +162,8 @@ impl Drop for Lock {
 fn unwritable(path: &Path, error: io::Error) -> Error {
     Error::new(Kind::Local, "cannot write the checkpoint")
         .file(path)
-        .remedy("make its directory writable, or name another place with --checkpoint")
+        .remedy("make room, and its directory writable, then run the same command again; or name another place with \
+             --checkpoint")
         .caused_by(error)
 }
 

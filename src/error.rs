@@ -115,7 +115,8 @@ impl fmt::Display for Error {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             write!(f, ": {error}")?;
-            cause = error.source();
+            // An error of this type has shown its own causes.
+            cause = if error.is::<Error>() { None } else { error.source() };
         }
         for (label, value) in &self.places {
             write!(f, "\n  {label}: {value}")?;
@@ -161,6 +162,19 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "cannot read the source: no luck\n  file: dump.aof\n  byte: 17\n  what to do: check the path"
+        );
+    }
+
+    #[test]
+    fn causes_are_named_once() {
+        let inner = Error::new(Kind::Local, "cannot write")
+            .file("out")
+            .remedy("make room")
+            .caused_by(std::io::Error::other("no luck"));
+        let error = Error::new(Kind::Target, "a target cannot be used").caused_by(inner);
+        assert_eq!(
+            error.to_string(),
+            "a target cannot be used: cannot write: no luck\n  file: out\n  what to do: make room"
         );
     }
 

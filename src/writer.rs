@@ -422,15 +422,15 @@ impl LaneWriter<'_> {
             // At least the checkpoint will know.
             self.board.show(&marker.in_phase(Phase::Diverged(answered.at)));
         }
+        let is_script = SCRIPTS.iter().any(|name| answered.command.eq_ignore_ascii_case(name));
+        let remedy = if is_script { MEND_SCRIPT } else { MEND };
         self.source
             .error(Kind::Diverged, "a target answered as no loading server would", answered.at)
             .shard(self.lane, self.sink.name())
             .place("command", answered.command)
             .place("key", answered.key)
             .place("answer", answered.text)
-            .remedy(
-                "mend the target so that it accepts the command, then start over with --restart --flush-targets",
-            )
+            .remedy(remedy)
     }
 
     fn stopped(&self, error: Error) -> Error {
@@ -446,9 +446,17 @@ impl LaneWriter<'_> {
     }
 }
 
+const MEND: &str =
+    "mend the target so that it accepts the command, then start over with --restart --flush-targets";
+/// A script may fail on every server.
+const MEND_SCRIPT: &str = "if the script itself makes this error, load the source into a spare redis-server and \
+                           BGREWRITEAOF, which leaves no scripts; else mend the target; then start over with \
+                           --restart --flush-targets";
+const SCRIPTS: [&str; 3] = ["EVAL", "EVALSHA", "FCALL"];
+
 /// The end that a signal asked for.
 pub fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "interrupted; what was under way is applied")
+    Error::new(Kind::Interrupted, "a signal asked to stop; what was under way is applied")
         .remedy("run the same command again; it resumes")
 }
 

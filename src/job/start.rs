@@ -7,6 +7,7 @@ use crate::config::{Job, Restart};
 use crate::error::{Error, Kind, Result};
 use crate::job::targets::Found;
 use crate::marker::{LoadId, Marker, Phase};
+use crate::report::human::counted;
 use crate::source::Position;
 use crate::source::Source;
 use crate::writer::diverged_before;
@@ -107,9 +108,10 @@ fn say_what_is_unseen(checkpoint: Option<&Checkpoint>, found: &[Found], warn: &d
     });
     let count = unseen.count();
     if count > 0 {
+        let targets = counted(count as u64, "target");
         warn(format!(
-            "the run before was cut off: errors that single commands may have met in the last transaction of \
-             {count} targets are not known"
+            "the run before was cut off: errors that single commands met in it are not counted here, and those in \
+             the last transaction of {targets} are not known"
         ));
     }
 }

@@ -8,6 +8,7 @@ use redis::Connection;
 use crate::config::Job;
 use crate::error::{Error, Kind, Result};
 use crate::marker::Marker;
+use crate::report::human::{counted, libraries};
 use crate::route::{Rules, Takes};
 use crate::sink::aof::{self, AofSink};
 use crate::sink::exchange::Flush;
@@ -120,8 +121,8 @@ fn inspect_server(job: &Job, connection: &mut Connection, name: String) -> Resul
     let live = inspect::inspect(connection, &job.marker_key, &name)?;
     let holds = match (live.keys, live.functions) {
         (0, 0) => String::new(),
-        (0, functions) => format!("{functions} function libraries"),
-        (keys, _) => format!("{keys} keys"),
+        (0, functions) => libraries(functions),
+        (keys, _) => counted(keys, "key"),
     };
     Ok(Found { name, marker: live.marker.clone(), holds, live: Some(live) })
 }

@@ -46,6 +46,11 @@ pub fn counted(number: u64, word: &str) -> String {
     format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// `1 library of functions`, `2 libraries of functions`.
+pub fn libraries(number: u64) -> String {
+    format!("{} {} of functions", count(number), if number == 1 { "library" } else { "libraries" })
+}
+
 /// A time: `0.35 s`, `12.3 s`, `3 min 20 s`, `2 h 05 min`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
@@ -146,6 +151,8 @@ mod tests {
         }
         assert_eq!(counted(1, "command"), "1 command");
         assert_eq!(counted(0, "command"), "0 commands");
+        assert_eq!(libraries(1), "1 library of functions");
+        assert_eq!(libraries(2), "2 libraries of functions");
     }
 
     #[test]

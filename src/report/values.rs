@@ -21,7 +21,7 @@ pub(super) fn text(out: &mut String, tally: &Tally, color: bool) {
     }
     table.write(out);
     if tally.libraries > 0 {
-        out.push_str(&format!("{}\n", human::counted(tally.libraries, "library of functions")));
+        out.push_str(&format!("{}\n", human::libraries(tally.libraries)));
     }
     let listed = human::count(tally.biggest.len() as u64);
     heading(out, &format!("the {listed} biggest of them"), Mood::Plain, color);

@@ -206,7 +206,7 @@ fn is_nil(value: &Value) -> bool {
 /// A fault before anything is written is a refusal, whatever it would be later.
 pub fn fatal(name: &str, fault: Fault) -> Error {
     match fault {
-        Fault::Fatal(error) if error.kind() == Kind::Conflict => error,
+        Fault::Fatal(error) if matches!(error.kind(), Kind::Conflict | Kind::Local) => error,
         Fault::Fatal(error) => {
             Error::new(Kind::Target, "a target cannot be used; nothing was written").caused_by(error)
         }

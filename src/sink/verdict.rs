@@ -139,7 +139,7 @@ const NO_PASSWORD_SET: Refusal = Stop {
 };
 const PERMIT: Refusal = Stop {
     remedy: "give the user on the target (ACL SETUSER) all keys and every command of the source, together \
-             with MULTI, EXEC, WATCH, GET, SET, SELECT, and RESTORE for RDB parts",
+             with MULTI, EXEC, WATCH, GET, SET, DEL, MSET, SELECT, and RESTORE for RDB parts (the README lists all)",
 };
 const DISK_FAILS: Refusal = Stop {
     remedy: "the target cannot write its RDB or AOF file and refuses writes: look at its log, give it disk \

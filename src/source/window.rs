@@ -15,6 +15,9 @@ use crate::route::Command;
 /// A transaction of the source larger than this is cut, so that memory stays bounded.
 pub const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
 
+const REPAIR: &str = "take the file from the server or a backup again, redis-server refuses this one too; or cut it \
+                      with redis-check-aof --fix, by which the damaged place and all that lies behind is lost";
+
 /// What a window is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -316,7 +319,7 @@ impl<'s> Windows<'s> {
             return Err(self
                 .source
                 .error(Kind::Source, format!("a file that is not the last of the source ends in {what}"), at)
-                .remedy("repair the file with redis-check-aof --fix; redis-server refuses it too"));
+                .remedy(REPAIR));
         }
         self.tail = Some(Tail { at, bytes: self.segment_bytes().len() as u64 - offset, open_transaction });
         // An open transaction may have begun in an earlier window, which the caller learns from the tail.
@@ -343,6 +346,6 @@ impl<'s> Windows<'s> {
             .error(Kind::Source, "the source is damaged; nothing was written", at)
             .place("expected", expected)
             .place("found", crate::error::shown(&found[..found.len().min(24)]))
-            .remedy("repair the file with redis-check-aof --fix; redis-server refuses it too")
+            .remedy(REPAIR)
     }
 }

@@ -8,7 +8,7 @@ use crate::support::port;
 use crate::support::server::Server;
 use redis::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -171,14 +171,14 @@ fn one_master_for_two_sets_is_refused_under_any_name() {
 #[test]
 fn a_target_that_is_not_empty_is_refused_or_flushed() {
     let fills: [(&[&[&str]], &str); 3] = [
-        (&[&["SET", "theirs", "1"]], "1 keys"),
+        (&[&["SET", "theirs", "1"]], "holds: 1 key\n"),
         (
             &[&["SET", "a", "theirs", "PX", "900000"], &["COPY", "a", "b", "DB", "7"], &["MOVE", "a", "9"]],
             "2 keys",
         ),
         (
             &[&["FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)"]],
-            "function",
+            "holds: 1 library of functions\n",
         ),
     ];
     for (commands, holds) in fills {
@@ -272,4 +272,19 @@ fn the_marker_key_is_reserved_unless_another_is_named() {
     assert_untouched(&targets);
     scene.load(&source, &targets).args(&["--marker-key", "another"]).run_ok();
     assert_same(&reference(&source), &targets);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused() {
+    let scene = Scene::new();
+    let file = scene.file("out", "");
+    let load = |out: &Path| scene.loader().arg(source(&scene)).args(&["--shards", "1", "--output"]).arg(out);
+    assert_refused(
+        &load(&file).run(),
+        5,
+        &["cannot read the directory", "Not a directory", "or name another"],
+    );
+    // Nobody can make a directory there.
+    let output = load(Path::new("/proc/out")).run();
+    assert_refused(&output, 1, &["cannot write the append-only file", "/proc/out/shard-0", "make room"]);
 }

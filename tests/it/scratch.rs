@@ -204,7 +204,7 @@ fn a_live_server_must_be_empty_and_no_target() {
     let (loader, _) = scene.load_into_directories(&source, SHARDS);
     scratch.cmd(&["SET", "k", "v"]).expect("SET");
     let with = |loader: Loader| loader.arg("--scratch").arg(scratch.addr());
-    assert_refused(&with(loader).run(), 5, &["the scratch server is not empty", "1 keys"]);
+    assert_refused(&with(loader).run(), 5, &["the scratch server is not empty", "holds: 1 key\n"]);
     assert_eq!(keys_in(&scratch), 1);
     scratch.cmd(&["DEL", "k"]).expect("DEL");
     let other = Server::start(&[]);

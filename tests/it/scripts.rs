@@ -124,6 +124,20 @@ fn scripts_without_keys_need_one_shard() {
     assert_same(&reference(&source), &one);
 }
 
+/// A target is not to blame for it, so mending one is no remedy.
+#[test]
+fn an_error_that_a_script_makes_up_is_told_apart() {
+    let scene = Scene::new();
+    let mut bytes = Vec::new();
+    push(&mut bytes, &["eval", "return {err = 'of its own'}", "1", "key"]);
+    let source = scene.file("dump.aof", bytes);
+    let output = run(&scene, &source, &servers(1), &[ACCEPT]);
+    assert_eq!(output.code, Some(8), "{output}");
+    for words in ["of its own", "BGREWRITEAOF, which leaves no scripts", "--restart --flush-targets"] {
+        assert!(output.stderr.contains(words), "{words:?} is missing: {output}");
+    }
+}
+
 /// Deadlines before and behind a script, and those that it carries to another name, unseen.
 #[test]
 fn scripts_find_keys_past_their_deadline() {

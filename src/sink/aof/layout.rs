@@ -89,7 +89,10 @@ pub fn read_marker(directory: &Path) -> Result<Option<(Marker, Layout)>, Error> 
     };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What is no directory is for others to refuse.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(unreadable().caused_by(error)),
     };
     let mut lines = text.lines();

@@ -32,7 +32,11 @@ fn stops_in_good_order(seed: u64, signal: impl Fn(&Running)) {
         signal(&run);
         let output = run.finish();
         assert_eq!(output.code, Some(9), "{output}");
-        assert!(output.stderr.contains("interrupted") && output.stderr.contains("resumes"), "{output}");
+        assert!(
+            output.stderr.contains("a signal asked to stop") && output.stderr.contains("resumes"),
+            "{output}"
+        );
+        assert!(output.stdout.starts_with("interrupted: a signal asked to stop; "), "{output}");
         let marks = targets.marks();
         assert!(marks.iter().flatten().all(|mark| mark.phase == "loading"), "{marks:?}");
         // What was under way is applied and written down.

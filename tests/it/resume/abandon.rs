@@ -80,8 +80,16 @@ fn nothing_to_abandon_is_no_harm() {
     let drill = Drill::mixed(drill::seed(283), ROUNDS / 10);
     let targets = servers(3);
     targets[0].cmd(&["SET", "theirs", "1"]).expect("SET");
-    drill.loader().servers(&targets).arg("--abandon").run_ok();
+    let output = drill.loader().servers(&targets).arg("--abandon").run_ok();
+    assert!(output.stdout.ends_with("no load is under way; nothing was changed\n"), "{output}");
     assert_eq!(targets.iter().map(keys_in).sum::<u64>(), 1);
+    // A load that is complete stays known to be.
+    targets[0].cmd(&["DEL", "theirs"]).expect("DEL");
+    let load = drill.loader().servers(&targets);
+    load.run_ok();
+    let output = load.clone().arg("--abandon").run_ok();
+    assert!(output.stdout.ends_with("no load is under way; nothing was changed\n"), "{output}");
+    assert!(load.run_ok().stdout.contains("an earlier run has loaded"));
 }
 
 /// A load that has diverged can be abandoned as well.

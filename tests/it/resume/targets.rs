@@ -23,7 +23,7 @@ fn flushed_but_for_its_functions() {
     let library = "#!lua name=left\nredis.register_function('f', function() return 1 end)";
     master.cmd(&["FUNCTION", "LOAD", "REPLACE", library]).expect("FUNCTION LOAD");
     let run = || load.0.load(&load.1).run();
-    assert_refused_and_resumes_once(&load, run, (6, &["no marker", "function libraries"]), || {
+    assert_refused_and_resumes_once(&load, run, (6, &["no marker", "of functions"]), || {
         master.cmd(&["FUNCTION", "FLUSH"]).expect("FUNCTION FLUSH");
     });
 }
