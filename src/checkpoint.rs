@@ -1,8 +1,9 @@
 //! The checkpoint file: a readable record of a load. The markers in the targets are the truth; the file
 //! adds what they cannot tell once they are gone. Its format is documented in docs/formats.md.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -138,16 +139,20 @@ impl Lock {
         let mut path = checkpoint.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(|error| unwritable(&path, error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { path, _file: file }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::new(Kind::Conflict, "another loader is working with this checkpoint")
-                    .file(checkpoint)
-                    .remedy("wait until it has ended, or stop it; then run the same command again"))
+        loop {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+            let file = file.map_err(|error| unwritable(&path, error))?;
+            match durable::lock(&file) {
+                Ok(()) if is_at(&file, &path) => return Ok(Lock { path, _file: file }),
+                // Who held it has removed the file meanwhile, and somebody else may hold another one.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::new(Kind::Conflict, "another loader is working with this checkpoint")
+                        .file(checkpoint)
+                        .remedy("wait until it has ended, or stop it; then run the same command again"));
+                }
+                Err(TryLockError::Error(error)) => return Err(unwritable(&path, error)),
             }
-            Err(TryLockError::Error(error)) => Err(unwritable(&path, error)),
         }
     }
 }
@@ -157,6 +162,12 @@ impl Drop for Lock {
         // Only a convenience: what counts is the lock, not that the file exists.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether an open file is the one that is found at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |data: &Metadata| (data.dev(), data.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(one), Ok(other)) if identity(&one) == identity(&other))
 }
 
 fn unwritable(path: &Path, error: io::Error) -> Error {

@@ -1,8 +1,27 @@
-//! Files that are either the old or the new, whatever happens in between.
+//! Files that are either the old or the new, whatever happens in between; and locks on files.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a lock is tried for. Who held it may just have been killed, and a program that it was about to start has
+/// its files until it has begun to run.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Locks a file for as long as it is open.
+pub fn lock(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
+    }
+}
 
 /// Replaces a file's content: written aside, synced, renamed, and the directory synced.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {

@@ -46,12 +46,14 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     if survey.tally.tied > 0 {
         pool.install(|| placed(&source, &rules, &mut survey, Wanted::Counts, &go_on))?;
     }
+    let deletes = found.as_deref().map_or_else(Vec::new, |found| targets::to_delete(job, found));
     let report = SurveyReport {
         source: &source,
         survey: &survey,
         placing: &placing,
         scratch: offer.as_ref().and_then(Offer::name),
         targets: &targets::names(job),
+        deletes: &deletes,
         skip_unsupported: job.skip_unsupported,
         took: begun.elapsed(),
     };

@@ -159,6 +159,15 @@ pub fn refuse_full(job: &Job, found: &[Found]) -> Result<()> {
     Ok(())
 }
 
+/// What a load that begins now would delete: targets by name, each with what it holds.
+pub fn to_delete(job: &Job, found: &[Found]) -> Vec<(String, String)> {
+    if !job.flush_targets || found.iter().any(|found| found.marker.is_some()) {
+        return Vec::new();
+    }
+    let full = found.iter().filter(|found| found.live.is_some() && !found.is_empty());
+    full.map(|found| (found.name.clone(), found.holds.clone())).collect()
+}
+
 /// Refuses targets that lack what the surveyed source needs.
 pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
     for (set, found) in job.topology.sets.iter().zip(found) {

@@ -45,6 +45,8 @@ pub struct SurveyReport<'a> {
     pub scratch: Option<String>,
     /// Names of the targets, by lane.
     pub targets: &'a [String],
+    /// What a load would delete before it begins: targets by name, each with what it holds, in words.
+    pub deletes: &'a [(String, String)],
     /// Whether the user has asked to leave out what cannot be carried out.
     pub skip_unsupported: bool,
     /// How long the survey took.
@@ -123,6 +125,11 @@ impl SurveyReport<'_> {
                 "by_reason": reasons,
                 "first": self.occurrences(),
             },
+            "deletes": self
+                .deletes
+                .iter()
+                .map(|(target, holds)| json!({ "target": target, "holds": holds }))
+                .collect::<Vec<_>>(),
             "survey_s": self.took.as_secs_f64(),
         })
     }
@@ -342,6 +349,10 @@ impl SurveyReport<'_> {
                 (Mood::Bad, format!("the source is refused because of {refused}; nothing is written"))
             }
         };
+        if !self.deletes.is_empty() {
+            heading(out, "--flush-targets deletes what targets hold now", Mood::Doubtful, color);
+            self.deletes.iter().for_each(|(target, holds)| out.push_str(&format!("{target}: {holds}\n")));
+        }
         heading(out, &text, mood, color);
         if mood == Mood::Bad && self.survey.tally.refused_total() > 0 {
             out.push_str("--skip-unsupported loads the rest and reports what was left out\n");

@@ -40,6 +40,7 @@ fn surveyed(path: &Path, targets: &[&str], skip_unsupported: bool) -> (String, V
         survey: &found,
         placing: &Placing::default(),
         scratch: None,
+        deletes: &[],
         targets: &targets,
         skip_unsupported,
         took,

@@ -262,6 +262,24 @@ fn the_last_unfit_target_keeps_the_first_from_being_written_to() {
     assert_untouched(&good);
 }
 
+/// What is about to be deleted is said while nothing is deleted yet.
+#[test]
+fn a_dry_run_says_what_flushing_would_delete() {
+    let (scene, targets) = (Scene::new(), servers(2));
+    targets[1].cmd(&["SET", "theirs", "1"]).expect("SET");
+    let addrs: Vec<String> = targets.iter().map(Server::addr).collect();
+    let dry_run = |more: &[&str]| {
+        let loader = scene.loader().arg(source(&scene)).masters(&addrs);
+        loader.args(&["--check-topology", "--dry-run", "--flush-targets"]).args(more).run_ok()
+    };
+    let said = dry_run(&[]);
+    assert!(said.stdout.contains("--flush-targets deletes what targets hold now"), "{said}");
+    assert!(said.stdout.contains(&format!("{}: 1 key\n", addrs[1])), "{said}");
+    assert!(!said.stdout.contains(&format!("{}: ", addrs[0])), "{said}");
+    assert!(dry_run(&["--json"]).stdout.contains(r#""deletes":[{"holds":"1 key","target":"#));
+    assert_eq!(targets[1].cmd(&["GET", "theirs"]).expect("GET"), redis::Value::BulkString(b"1".to_vec()));
+}
+
 #[test]
 fn the_marker_key_is_reserved_unless_another_is_named() {
     let (scene, targets) = (Scene::new(), servers(2));

@@ -79,7 +79,7 @@ impl Data {
     ) -> Result<Data, Unopened> {
         fs::create_dir_all(directory)?;
         let lock = File::open(directory)?;
-        match lock.try_lock() {
+        match durable::lock(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Unopened::Locked),
             Err(TryLockError::Error(error)) => return Err(error.into()),
