@@ -11,7 +11,7 @@ use std::ops::Range;
 mod value;
 
 use crate::command::{Rewrite, deadline, lookup, trim};
-use crate::merge::{START_BYTES, Sent, merge};
+use crate::merge::{SET_START_BYTES, Sent, merge};
 use crate::partition::{Action, LanePart, Op, split_unit};
 use crate::rdb::{self, Item};
 use crate::resp::encode;
@@ -119,7 +119,7 @@ pub struct Written {
 
 /// Writes the commands of a batch; `db` is the database that is selected before.
 ///
-/// A live server gets plain SETs and DELs merged, a file gets every step as a command of its own. Large
+/// A live server gets plain SETs merged, a file gets every step as a command of its own. Large
 /// arguments are handed to `out` as they lie in the map, so that a buffering writer passes them on
 /// uncopied.
 pub fn write_commands<W: Write>(
@@ -159,7 +159,6 @@ pub fn write_commands<W: Write>(
         let commands = match &step {
             Sent::One(step) => writer.one(&part.ops[*step as usize], takes)?,
             Sent::Sets(steps) => writer.sets(steps).map(|()| 1)?,
-            Sent::Deletions(steps) => writer.deletions(steps).map(|()| 1)?,
         };
         // A value that is taken apart makes several commands.
         sent.extend(std::iter::repeat_n(&step, commands.saturating_sub(1)).cloned());
@@ -283,18 +282,6 @@ impl<'w, W: Write> Commands<'w, W> {
         }
     }
 
-    /// A DEL: what follows the name in each of them is a key, framed already.
-    fn deletions(&mut self, steps: &[u32]) -> io::Result<()> {
-        self.text.clear();
-        encode::array(&mut self.text, 1 + steps.len());
-        encode::bulk(&mut self.text, b"DEL");
-        for step in steps {
-            let bytes = self.part.ops[*step as usize].bytes(self.window);
-            self.text.extend_from_slice(bytes.get(START_BYTES..).unwrap_or_default());
-        }
-        self.out.write_all(&self.text)
-    }
-
     /// An MSET: what follows the name in each SET is a key and a value, framed already.
     fn sets(&mut self, steps: &[u32]) -> io::Result<()> {
         let mut text = std::mem::take(&mut self.text);
@@ -305,7 +292,7 @@ impl<'w, W: Write> Commands<'w, W> {
             let op = &self.part.ops[*step as usize];
             let bytes = op.bytes(self.window);
             if let Action::Send(_) = op.action {
-                text.extend_from_slice(bytes.get(START_BYTES..).unwrap_or_default());
+                text.extend_from_slice(bytes.get(SET_START_BYTES..).unwrap_or_default());
             } else if !rdb::append_bare_string(&mut text, bytes, encode::bulk_header) {
                 let Item::Value(value) = self.entry(op)? else { return Err(changed()) };
                 encode::bulk(&mut text, &value.key);

@@ -188,9 +188,7 @@ pub fn touches(
         walk(source, surveyed, rules, |step| {
             let Command { db, ordinal, .. } = step.command;
             match step.routed {
-                Routed::Lane(_, _, Reach::Set(hash) | Reach::Deletion(hash) | Reach::Key(hash)) => {
-                    touches.key(db, hash, ordinal);
-                }
+                Routed::Lane(_, _, Reach::Set(hash) | Reach::Key(hash)) => touches.key(db, hash, ordinal),
                 Routed::Lane(_, _, Reach::Arguments) | Routed::Parts => {
                     let arguments = step.command.arguments();
                     arguments.iter().for_each(|argument| touches.key(db, key_hash(argument), ordinal));

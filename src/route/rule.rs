@@ -80,8 +80,6 @@ pub enum Form {
 pub enum Reach {
     /// One key, of this crc32, which it sets to a plain value: a SET without options.
     Set(u32),
-    /// One key, of this crc32, which it deletes: a DEL of nothing else.
-    Deletion(u32),
     /// One key, of this crc32.
     Key(u32),
     /// Keys that are all among its arguments.
@@ -251,11 +249,7 @@ impl Rules {
             return Routed::Refused(Refusal::MarkerKey);
         }
         let plain_set = spec.rewrite == Rewrite::Set && command.head.argc == 3;
-        let reach = match spec.class {
-            Class::Keyed if plain_set => Reach::Set(hash),
-            Class::Splittable if spec.name == "DEL" => Reach::Deletion(hash),
-            _ => Reach::Key(hash),
-        };
+        let reach = if plain_set { Reach::Set(hash) } else { Reach::Key(hash) };
         match self.form(spec, command, lane) {
             Ok(form) => Routed::Lane(lane, form, reach),
             Err(refusal) => Routed::Refused(refusal),

@@ -180,8 +180,7 @@ fn reach_names_all_that_a_command_touches() {
     assert_eq!(reach("SET d v"), Reach::Set(hash));
     assert_eq!(reach("SET d v NX"), Reach::Key(hash));
     assert_eq!(reach("INCR d"), Reach::Key(hash));
-    assert_eq!(reach("DEL d"), Reach::Deletion(hash));
-    assert_eq!(reach("UNLINK d"), Reach::Key(hash));
+    assert_eq!(reach("DEL d"), Reach::Key(hash));
     assert_eq!(reach("DEL d d"), Reach::Arguments);
     assert_eq!(reach("RENAME d e"), Reach::Arguments);
     assert_eq!(reach("SORT d BY nosort STORE e"), Reach::All);

@@ -213,7 +213,7 @@ impl Tally {
         let command = &step.command;
         match step.routed {
             Routed::Lane(lane, _, reach) => {
-                if let Reach::Set(hash) | Reach::Deletion(hash) | Reach::Key(hash) = reach {
+                if let Reach::Set(hash) | Reach::Key(hash) = reach {
                     self.see_key(rules.routing.own_lane(hash), command.db, command.first());
                 }
                 self.scripts += u64::from(step.spec.is_some_and(|spec| spec.class == Class::Script));
