@@ -51,11 +51,13 @@ fn watch_signals(stop: &Arc<Stop>) -> Result<(), Error> {
     let cannot = |error: std::io::Error| {
         Error::new(redcluster_load::error::Kind::Local, "cannot watch for signals").caused_by(error)
     };
-    let armed = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&armed))
-            .map_err(cannot)?;
-        signal_hook::flag::register(signal, Arc::clone(&armed)).map_err(cannot)?;
+    let leave = signal_hook::flag::register_conditional_shutdown;
+    let [interrupt, terminate] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    for (signal, seen, other) in [(SIGINT, &interrupt, &terminate), (SIGTERM, &terminate, &interrupt)] {
+        leave(signal, INTERRUPTED, Arc::clone(seen)).map_err(cannot)?;
+        signal_hook::flag::register(signal, Arc::clone(seen)).map_err(cannot)?;
+        // Behind that, because the two may interrupt each other: then the one that ends last sees both.
+        leave(signal, INTERRUPTED, Arc::clone(other)).map_err(cannot)?;
         stop.on_signal(signal).map_err(cannot)?;
     }
     // A file size limit is to be an error of write, not the end of the process.

@@ -141,6 +141,7 @@ fn a_sound_source() {
         "past": 1,
         "set": 2
       },
+      "deletes": [],
       "dropped_tail": {
         "bytes": 10,
         "file": "DIR/dump.aof",
