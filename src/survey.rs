@@ -132,6 +132,7 @@ fn survey_to(
             hasher.combine(&window_hasher);
             tally.add(&window_tally);
             spots_count += window_tally.spots.len();
+            window_tally.spots.shrink_to_fit();
             spots = spots.filter(|_| spots_count <= SPOTS_MAX);
             spots.iter_mut().for_each(|spots| spots.push(std::mem::take(&mut window_tally.spots)));
             advance(source.bytes_before(end_of(window)))?;

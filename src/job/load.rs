@@ -175,6 +175,8 @@ impl Load<'_> {
             // What cannot be carried out depends on where it goes.
             self.pool.install(|| placed(&self.source, rules, survey, Wanted::Refusals, &go_on))?;
         }
+        // Nobody asks for them again, and a load may take long.
+        survey.spots = None;
         self.times.survey_s += begun.elapsed().as_secs_f64();
         Ok(scratch)
     }

@@ -124,7 +124,7 @@ fn canonical_start(input: &[u8]) -> Option<(usize, usize)> {
     (word & !DIGITS == REST && argc <= 9 && name_len <= 9).then_some((argc as usize, name_len as usize))
 }
 
-/// The end of an argument at `at` and the header of the next one, in one look if that has up to three digits. Gives
+/// The end of an argument at `at` and the header of the next one, in one look if that has up to two digits. Gives
 /// the length, and where the argument starts.
 #[inline(always)]
 fn canonical_next(input: &[u8], at: usize) -> Option<(usize, usize)> {
