@@ -218,7 +218,7 @@ impl Rules {
     }
 
     /// The same for a command whose row in the table is known.
-    #[inline]
+    #[inline(always)]
     pub fn route_by(&self, spec: Option<&Spec>, command: &Command<'_>, in_transaction: bool) -> Routed {
         match spec {
             Some(spec) if spec.takes(command.head.argc) => self.route_spec(spec, command, in_transaction),
@@ -227,7 +227,7 @@ impl Rules {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn route_spec(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
         // Nearly all of a file: one key, the first argument, nothing to rewrite.
         let names_first = match spec.class {
@@ -239,10 +239,10 @@ impl Rules {
         if names_first {
             return self.keyed(spec, command, command.first());
         }
-        self.route_rarer(spec, command, in_transaction)
+        self.route_rarer(spec, *command, in_transaction)
     }
 
-    #[inline]
+    #[inline(always)]
     fn keyed(&self, spec: &Spec, command: &Command<'_>, key: &[u8]) -> Routed {
         let (lane, hash) = self.routing.lane_and_hash(command.db, key, command.ordinal);
         if self.is_marker(key) {
@@ -257,7 +257,8 @@ impl Rules {
     }
 
     #[inline(never)]
-    fn route_rarer(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
+    fn route_rarer(&self, spec: &Spec, command: Command<'_>, in_transaction: bool) -> Routed {
+        let command = &command;
         match spec.class {
             Class::Container => match lookup_sub(spec, command.first()) {
                 Some(sub) if sub.takes(command.head.argc) => self.route_spec(sub, command, in_transaction),
@@ -362,12 +363,14 @@ impl Rules {
             return Ok(script_form(spec, command));
         }
         match self.live[lane] {
-            Some(takes) => self.rewritten(spec, command, takes),
+            Some(takes) => self.rewritten(spec, *command, takes),
             None => Ok(canonical(command)),
         }
     }
 
-    fn rewritten(&self, spec: &Spec, command: &Command<'_>, takes: Takes) -> Result<Form, Refusal> {
+    #[inline(never)]
+    fn rewritten(&self, spec: &Spec, command: Command<'_>, takes: Takes) -> Result<Form, Refusal> {
+        let command = &command;
         let arguments = command.arguments();
         if let Some(newer) = since::newer_in(spec, &arguments).find(|newer| !takes.knows(newer)) {
             return Err(Refusal::TargetTooOld(newer));

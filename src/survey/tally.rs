@@ -182,10 +182,10 @@ pub fn tally(
     walk(source, surveyed, rules, |step| {
         tally.total += 1;
         if let Some(spec) = names.count(step) {
-            tally.look_into(spec, step, rules.clock);
+            tally.look_into(spec, &{ *step }, rules.clock);
         }
         if matches!(step.routed, Routed::Tied | Routed::Lane(_, _, Reach::Arguments | Reach::All)) {
-            tally.name(step, rules, ties);
+            tally.name(&{ *step }, rules, ties);
         }
         if step.spec.is_some_and(matters_to_lives) {
             tally.spots.push(Spot::of(step, surveyed.before));
