@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
-use crate::durable;
+use crate::durable::{self, Appended};
 use crate::partition::{Action, LanePart};
 use crate::rdb::{Version, crc64};
 use crate::resp::encode;
@@ -62,7 +62,7 @@ pub(super) struct Data {
     /// Held as long as this is open.
     _lock: File,
     pub(super) layout: Layout,
-    out: Option<BufWriter<File>>,
+    out: Option<BufWriter<Appended>>,
     /// The RDB part that is under way.
     rdb: Option<RdbPart>,
     /// The database that is selected.
@@ -102,13 +102,13 @@ impl Data {
                 data.rdb = Some(RdbPart { digest: digest_of(&mut file)?, ..part });
             }
             file.seek(SeekFrom::End(0))?;
-            data.out = Some(BufWriter::with_capacity(WRITE_BYTES, file));
+            data.out = Some(BufWriter::with_capacity(WRITE_BYTES, Appended::new(file)?));
         }
         Ok(data)
     }
 
     /// Where commands are to be written, and the database that is selected there.
-    pub(super) fn commands(&mut self) -> io::Result<(&mut BufWriter<File>, u32)> {
+    pub(super) fn commands(&mut self) -> io::Result<(&mut BufWriter<Appended>, u32)> {
         self.end_rdb()?;
         if self.out.is_none() || self.layout.files().last().is_some_and(|name| name.ends_with(".rdb")) {
             self.next_file(false)?;
@@ -197,8 +197,7 @@ impl Data {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if let Some(out) = &mut self.out {
             out.flush()?;
-            out.get_ref().sync_data()?;
-            self.layout.length = out.get_mut().stream_position()?;
+            self.layout.length = out.get_mut().sync()?;
         }
         Ok(())
     }
@@ -209,7 +208,7 @@ impl Data {
         let name = layout.files().pop().ok_or_else(not_open)?;
         let file = File::create(self.directory.join(name))?;
         durable::sync_directory(&self.directory)?;
-        self.out = Some(BufWriter::with_capacity(WRITE_BYTES, file));
+        self.out = Some(BufWriter::with_capacity(WRITE_BYTES, Appended::new(file)?));
         self.layout = layout;
         self.db = NO_DB;
         Ok(())
