@@ -50,8 +50,12 @@ impl Write for Appended {
         if more >= BEGUN_BYTES {
             // Linux starts to write pages that are not to be kept, and keeps them as long as they are not on the disk
             // (`generic_fadvise` in mm/fadvise.c). Only advice: that it fails does no harm.
-            let _ =
-                rustix::fs::fadvise(&self.file, self.begun, NonZeroU64::new(more), rustix::fs::Advice::DontNeed);
+            let _ = rustix::fs::fadvise(
+                &self.file,
+                self.begun,
+                NonZeroU64::new(more),
+                rustix::fs::Advice::DontNeed,
+            );
             self.begun = self.length;
         }
         Ok(written)

@@ -1,15 +1,18 @@
 //! Any bytes as the records of an append-only file: nothing may panic or claim bytes that are not there,
-//! the outline must agree with the arguments, and what is called canonical must be what is encoded.
+//! the outline must agree with the arguments, what is called canonical must be what is encoded, and a record must be
+//! read as it would be alone.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use redcluster_load::resp::encode;
-use redcluster_load::resp::frame::{Arguments, Record, record};
+use redcluster_load::resp::frame::{Arguments, Framer, Record, record};
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut rest = bytes;
+    let (mut framer, mut rest) = (Framer::default(), bytes);
     while !rest.is_empty() {
-        let Ok((next, found)) = record(rest) else { break };
+        let read = framer.record(rest);
+        assert_eq!(read, record(rest));
+        let Ok((next, found)) = read else { break };
         assert!(next.len() < rest.len());
         let this = &rest[..rest.len() - next.len()];
         if let Record::Command(head) = found {

@@ -109,13 +109,20 @@ pub fn scan<'s>(
     let mut db = window.db;
     let mut transactions = u32::from(window.in_transaction);
     let mut transaction = transactions;
+    let mut framer = frame::Framer::default();
     while !rest.is_empty() {
         let start = bytes.len() - rest.len();
-        match frame::record(rest) {
+        match framer.record(rest) {
             Ok((next, Record::Command(head))) => {
                 ordinal += 1;
-                let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
-                let mut step = Step { command, start, spec: None, routed: Routed::Nowhere, transaction };
+                let bytes = &rest[..rest.len() - next.len()];
+                let mut step = Step {
+                    command: Command { bytes, head, db, ordinal },
+                    start,
+                    spec: None,
+                    routed: Routed::Nowhere,
+                    transaction,
+                };
                 step.spec = lookup(step.command.name());
                 step.routed = route(step.spec, &step.command, transaction != 0);
                 visit(&step);

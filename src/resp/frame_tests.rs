@@ -83,6 +83,24 @@ fn every_cut_of_a_record_is_a_cut() {
     }
 }
 
+/// A record of few and short arguments, so that neighbours are often alike; now and then with a byte changed.
+fn any_record() -> impl Strategy<Value = Vec<u8>> {
+    let arguments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..6);
+    let changed = prop::option::weighted(
+        0.1,
+        (any::<prop::sample::Index>(), prop::sample::select(b"*$0129\r\n\0#".to_vec())),
+    );
+    (arguments, changed).prop_map(|(arguments, changed)| {
+        let mut record = Vec::new();
+        encode::command(&mut record, &arguments);
+        if let Some((at, byte)) = changed {
+            let at = at.index(record.len());
+            record[at] = byte;
+        }
+        record
+    })
+}
+
 proptest! {
     #[test]
     fn any_arguments_survive(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..40)) {
@@ -92,6 +110,21 @@ proptest! {
         prop_assert!(head.canonical);
         prop_assert_eq!(left, 0);
         prop_assert_eq!(arguments(&input), args);
+    }
+
+    /// What a framer remembers of one record must not show in the next.
+    #[test]
+    fn records_one_after_the_other_are_read_as_each_alone(records in prop::collection::vec(any_record(), 1..40)) {
+        let input = records.concat();
+        let (mut framer, mut rest) = (Framer::default(), input.as_slice());
+        while !rest.is_empty() {
+            let found = framer.record(rest);
+            prop_assert_eq!(&found, &record(rest));
+            match found {
+                Ok((next, _)) => rest = next,
+                Err(_) => break,
+            }
+        }
     }
 
     #[test]

@@ -252,6 +252,7 @@ impl<'s> Windows<'s> {
         };
         let segment = self.segment_bytes();
         let mut rest = segment.get(start.offset as usize..).unwrap_or_default();
+        let mut framer = frame::Framer::default();
         while !rest.is_empty() {
             let offset = (segment.len() - rest.len()) as u64;
             let length = offset - start.offset;
@@ -259,7 +260,7 @@ impl<'s> Windows<'s> {
             if length >= room {
                 break;
             }
-            match frame::record(rest) {
+            match framer.record(rest) {
                 Ok((next, Record::Command(head))) => {
                     let bytes = &rest[..rest.len() - next.len()];
                     self.follow(&Command { bytes, head, db: self.db, ordinal: 0 }, offset);
