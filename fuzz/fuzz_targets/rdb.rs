@@ -25,14 +25,19 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn walk(reader: Reader<'_>, bytes: &[u8]) {
+fn walk(mut reader: Reader<'_>, bytes: &[u8]) {
     let mut end = reader.offset();
-    for entry in reader {
+    loop {
+        let quick = reader.clone().short_string();
+        let Some(entry) = reader.next() else { break };
         match entry {
             Ok(entry) => {
                 assert!(entry.range.start == end && entry.range.end > end);
                 assert!(entry.range.end <= bytes.len() as u64);
                 end = entry.range.end;
+                if let Some(value) = quick {
+                    assert_eq!(entry.item, Item::Value(value));
+                }
                 if let Item::Value(value) = entry.item {
                     look_at(&value.object);
                     take_apart(&value.object);
@@ -42,6 +47,7 @@ fn walk(reader: Reader<'_>, bytes: &[u8]) {
                 }
             }
             Err(Fault::Cut { at } | Fault::Damage { at, .. } | Fault::Unsupported { at, .. }) => {
+                assert!(quick.is_none());
                 assert!(at >= end && at <= bytes.len() as u64);
             }
         }

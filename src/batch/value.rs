@@ -33,7 +33,7 @@ pub(super) fn write<W: Write>(
         value.deadline_ms.map(|deadline| deadline.max(1).saturating_add(offset_ms.unwrap_or(0)));
     let object = &value.object;
     let has_attributes = value.idle_s.is_some() || value.freq.is_some();
-    if object.string_len().is_some_and(|bytes| bytes < SET_BYTES_MAX) && !has_attributes {
+    if object.is_string_below(SET_BYTES_MAX) && !has_attributes {
         let string = string(object)?;
         // One that was compressed may be too long where its payload is not.
         if string.len() as u64 <= takes.argument_bytes_max {

@@ -208,14 +208,19 @@ impl Split {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, lane: usize, db: u32, op: Op) {
-        let ops = &mut self.parts[lane].ops;
         if self.selected[lane] != db {
-            self.selected[lane] = db;
-            ops.push(Op { start: db, len: 0, action: Action::Select, reach: Reach::All, ..op });
+            self.select(lane, db, op.transaction);
         }
-        ops.push(op);
+        self.parts[lane].ops.push(op);
+    }
+
+    #[cold]
+    fn select(&mut self, lane: usize, db: u32, transaction: u32) {
+        self.selected[lane] = db;
+        let op = Op { start: db, len: 0, transaction, action: Action::Select, reach: Reach::All };
+        self.parts[lane].ops.push(op);
     }
 }
 

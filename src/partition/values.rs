@@ -2,7 +2,7 @@
 
 use crate::command::since;
 use crate::error::{Result, shown};
-use crate::rdb::{Entry, Item};
+use crate::rdb::Item;
 use crate::route::{Form, Refusal, Routed, Rules};
 use crate::source::Source;
 use crate::source::window::unreadable;
@@ -38,25 +38,33 @@ pub fn walk<'s>(
     let failed = |fault| unreadable(source, window.start.segment, fault);
     let mut entries = window.entries(segment).map_err(failed)?;
     while entries.offset() < window.end {
-        let Some(entry) = entries.next() else { break };
-        let Entry { range, item } = entry.map_err(failed)?;
-        let is_loaded = matches!(
-            item,
-            Item::Value(_) | Item::Function(_) | Item::ModuleAux { .. } | Item::SlotImport { .. }
-        );
-        if !is_loaded {
-            continue;
-        }
+        let start = entries.offset();
+        let item = match entries.short_string() {
+            Some(value) => Item::Value(value),
+            None => {
+                let Some(entry) = entries.next() else { break };
+                let item = entry.map_err(failed)?.item;
+                if !is_loaded(&item) {
+                    continue;
+                }
+                item
+            }
+        };
         ordinal += 1;
         let db = u32::try_from(entries.db()).unwrap_or(u32::MAX);
         let routed = route(rules, &item, db, ordinal);
-        let start = range.start - window.start.offset;
-        visit(Step { item: &item, db, ordinal, start, len: range.end - range.start, routed })?;
+        let len = entries.offset() - start;
+        visit(Step { item: &item, db, ordinal, start: start - window.start.offset, len, routed })?;
     }
     Ok(())
 }
 
+fn is_loaded(item: &Item<'_>) -> bool {
+    matches!(item, Item::Value(_) | Item::Function(_) | Item::ModuleAux { .. } | Item::SlotImport { .. })
+}
+
 /// Routes an entry that means something to a lane.
+#[inline(always)]
 pub fn route(rules: &Rules, item: &Item<'_>, db: u32, ordinal: u64) -> Routed {
     match item {
         Item::Value(value) => rules.route_value(value, db, ordinal),

@@ -34,7 +34,12 @@ const CONVERTED: Look = Look { counts: false, scores: true };
 type Checked = Result<(), nom::Err<Bad>>;
 
 /// Refuses what a server refuses of a value whose end was found.
+#[inline]
 pub fn check(object: &Object<'_>, repeats: &mut Repeats) -> Result<(), Fault> {
+    if object.is_bare() { Ok(()) } else { check_inside(object, repeats) }
+}
+
+fn check_inside(object: &Object<'_>, repeats: &mut Repeats) -> Result<(), Fault> {
     match judge(object, repeats) {
         Ok(None) => Ok(()),
         Ok(Some(twice)) => Err(Fault::Damage {

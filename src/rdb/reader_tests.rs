@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::super::crc64::checksum;
 use super::super::samples::samples;
+use super::super::scan::write_length;
+use super::super::{Repeats, loadable};
 use super::*;
 
 const REDIS: Version = Version { product: Product::Redis, number: 12 };
@@ -236,7 +238,51 @@ fn a_fault_is_told_once() {
     assert_eq!(reader.next(), None);
 }
 
+/// A string in one of its forms, or what is not quite one.
+fn any_text() -> impl Strategy<Value = Vec<u8>> {
+    let plain = prop::collection::vec(any::<u8>(), 0..70).prop_map(|bytes| {
+        let mut text = Vec::new();
+        write_length(&mut text, bytes.len() as u64);
+        [text, bytes].concat()
+    });
+    let packed = Just(b"\xc3\x06\x0a\x02abc\xa0\x02".to_vec());
+    let number = (0xc0..=0xc2u8, any::<[u8; 4]>()).prop_map(|(form, bytes)| {
+        let width = 1 << (form & 3);
+        [&[form], &bytes[..width]].concat()
+    });
+    let others = prop::collection::vec(any::<u8>(), 0..12);
+    prop_oneof![4 => plain, 1 => packed, 1 => number, 1 => others]
+}
+
 proptest! {
+    /// The quick way gives what the general one gives, or leaves the entry to it.
+    #[test]
+    fn short_strings_are_read_as_all_entries_are(
+        entry in (prop_oneof![9 => Just(STRING), 1 => any::<u8>()], any_text(), any_text()),
+        cut in 0..12usize,
+    ) {
+        let (type_byte, key, body) = entry;
+        let bytes = [&[type_byte], key.as_slice(), &body].concat();
+        let bytes = &bytes[..bytes.len().saturating_sub(cut.saturating_sub(8))];
+        let mut quick = Reader::resume(bytes, 0, 0, REDIS);
+        let mut general = quick.clone();
+        if let Some(value) = quick.short_string() {
+            prop_assert!(!value.object.is_bare() || loadable::check(&value.object, &mut Repeats::default()).is_ok());
+            let range = 0..quick.offset();
+            prop_assert_eq!(general.next(), Some(Ok(Entry { range, item: Item::Value(value.clone()) })));
+            let string = value.object.string();
+            for limit in [0, 1, 11, 12, 64, string.as_ref().map_or(5, |string| string.as_ref().map_or(5, |s| s.len()))] {
+                let shorter = text(value.object.body).is_ok_and(|(_, text)| text.len().is_some_and(|len| len < limit));
+                prop_assert_eq!(value.object.is_string_below(limit), shorter);
+            }
+        } else {
+            prop_assert_eq!(quick.offset(), 0);
+            let plain = type_byte == STRING && key.first().is_some_and(|first| *first < 0x80);
+            let short = body.first().is_some_and(|first| *first < 0x80 || (0xc0..0xc3).contains(first));
+            prop_assert!(!(plain && short && matches!(general.next(), Some(Ok(_)))));
+        }
+    }
+
     #[test]
     fn any_bytes_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..300), is_valkey in any::<bool>()) {
         let bytes = file(if is_valkey { VALKEY } else { REDIS }, &bytes);

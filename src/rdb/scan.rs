@@ -108,6 +108,63 @@ pub(super) fn skip_text(input: &[u8]) -> Parsed<'_, ()> {
     text.map(drop).parse(input)
 }
 
+/// How many bytes the length at the start of `input` has, and the length, if it is a short one: nearly all are.
+#[inline(always)]
+fn short_length(input: &[u8]) -> Option<(usize, usize)> {
+    match input {
+        [first @ 0..=0x3f, ..] => Some((1, usize::from(*first))),
+        [first @ 0x40..=0x7f, low, ..] => Some((2, usize::from(first & 0x3f) << 8 | usize::from(*low))),
+        _ => None,
+    }
+}
+
+/// A string that is stored as it is and has a short length, and what follows it. [`text`] reads all.
+#[inline(always)]
+pub(super) fn short_plain(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (start, length) = short_length(input)?;
+    input.get(start..)?.split_at_checked(length)
+}
+
+/// What follows a string all of whose lengths are short. [`text`] reads all.
+#[inline(always)]
+pub(super) fn behind_short_text(input: &[u8]) -> Option<&[u8]> {
+    let end = match input.first()? {
+        0xc0 => 2,
+        0xc1 => 3,
+        0xc2 => 5,
+        0xc3 => {
+            let (packed_at, packed_bytes) = short_length(input.get(1..)?)?;
+            let (start, _) = short_length(input.get(1 + packed_at..)?)?;
+            1 + packed_at + start + packed_bytes
+        }
+        _ => {
+            let (start, length) = short_length(input)?;
+            start + length
+        }
+    };
+    input.get(end..)
+}
+
+/// Whether a string whose end was found is stored compressed.
+#[inline(always)]
+pub(super) fn is_packed(text: &[u8]) -> bool {
+    text.first() == Some(&0xc3)
+}
+
+/// Whether a string whose end was found has fewer than `limit` bytes, by what it declares.
+#[inline(always)]
+pub(super) fn is_shorter(input: &[u8], limit: usize) -> bool {
+    // A number has 11 digits at most.
+    const NUMBER_BYTES_MAX: usize = 11;
+    match input.first() {
+        Some(0xc0..=0xc2) if NUMBER_BYTES_MAX < limit => true,
+        _ => match short_length(input) {
+            Some((_, length)) => length < limit,
+            None => text(input).is_ok_and(|(_, text)| text.len().is_some_and(|bytes| bytes < limit)),
+        },
+    }
+}
+
 impl<'a> Text<'a> {
     /// How many bytes the string itself has, by what is declared.
     pub(super) fn len(&self) -> Option<usize> {

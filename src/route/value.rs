@@ -14,6 +14,7 @@ const EXPANSION_MAX: u64 = 264;
 
 impl Rules {
     /// Routes a value of database `db`; `ordinal` is its number among the commands and values of the source.
+    #[inline(always)]
     pub fn route_value(&self, value: &Value<'_>, db: u32, ordinal: u64) -> Routed {
         if value.object.kind == Kind::Module {
             return Routed::Refused(Refusal::Module);
@@ -38,6 +39,7 @@ impl Rules {
         }
     }
 
+    #[inline(never)]
     fn value_form(
         &self,
         value: &Value<'_>,
@@ -109,11 +111,12 @@ fn longest_part(object: &Object<'_>) -> Option<u64> {
 }
 
 /// Whether SET does all that there is to do.
+#[inline]
 fn is_plain(value: &Value<'_>) -> bool {
     value.deadline_ms.is_none()
         && value.idle_s.is_none()
         && value.freq.is_none()
-        && value.object.string_len().is_some_and(|bytes| bytes < PLAIN_BYTES_MAX)
+        && value.object.is_string_below(PLAIN_BYTES_MAX)
 }
 
 #[cfg(test)]

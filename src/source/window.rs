@@ -207,7 +207,7 @@ impl<'s> Windows<'s> {
             window.entries(segment).map_err(|fault| unreadable(self.source, start.segment, fault))?;
         let mut sum = None;
         while entries.offset() - start.offset < self.window_bytes {
-            if entries.skip_bare_string() {
+            if entries.short_string().is_some() {
                 continue;
             }
             match entries.next().transpose().map_err(|fault| unreadable(self.source, start.segment, fault))? {

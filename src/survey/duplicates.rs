@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::Surveyed;
 use crate::error::{Error, Kind, Result, shown};
-use crate::rdb::{self, Entry, Item, library};
+use crate::rdb::{self, Item, library};
 use crate::source::window::{Content, Window, unreadable};
 use crate::source::{Position, Source};
 
@@ -235,10 +235,15 @@ impl<'l> Look<'l> {
         let failed = |fault| unreadable(self.source, window.start.segment, fault);
         let mut entries = window.entries(self.source.bytes(window.start.segment)).map_err(failed)?;
         while entries.offset() < window.end {
+            let at = Position { offset: entries.offset(), ..window.start };
+            let db = u32::try_from(entries.db()).unwrap_or(LIBRARIES);
+            if let Some(value) = entries.short_string() {
+                each(at, db, &value.key);
+                continue;
+            }
             let Some(entry) = entries.next() else { break };
-            let Entry { range, item } = entry.map_err(failed)?;
-            let at = Position { offset: range.start, ..window.start };
-            match item {
+            match entry.map_err(failed)?.item {
+                // The attributes before a value may hold a change of the database.
                 Item::Value(value) if !value.is_empty => {
                     each(at, u32::try_from(entries.db()).unwrap_or(LIBRARIES), &value.key);
                 }
