@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::ops::Range;
 
+mod ahead;
 mod value;
 
 use crate::command::{Rewrite, deadline, lookup, trim};
@@ -119,20 +120,21 @@ pub struct Written {
 
 /// Writes the commands of a batch; `db` is the database that is selected before.
 ///
-/// A live server gets plain SETs merged, a file gets every step as a command of its own. Large
-/// arguments are handed to `out` as they lie in the map, so that a buffering writer passes them on
-/// uncopied.
+/// A live server gets them in another order and plain SETs merged, and keys looked at ahead if `looks_ahead`; a file
+/// gets every step as a command of its own. Large arguments are handed to `out` as they lie in the map, so that a
+/// buffering writer passes them on uncopied.
 pub fn write_commands<W: Write>(
     out: &mut W,
     source: &Source,
     rules: &Rules,
     lane: usize,
     (part, batch): (&LanePart, &Batch),
-    db: u32,
+    (db, looks_ahead): (u32, bool),
 ) -> io::Result<Written> {
     let takes = rules.live.get(lane).copied().flatten();
     let steps = batch.ops.start as u32..batch.ops.end as u32;
-    let merged = match takes {
+    let planned = match takes {
+        Some(_) if looks_ahead => ahead::plan(merge(part, batch, source), part),
         Some(_) => merge(part, batch, source),
         None => steps.map(Sent::One).collect(),
     };
@@ -148,21 +150,23 @@ pub fn write_commands<W: Write>(
         brought: HashSet::new(),
         bodies: 0,
     };
-    let mut sent = Vec::with_capacity(merged.len());
+    let mut sent = Vec::with_capacity(planned.len());
     let mut before = 0;
     let selects = part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
     if batch.db != db && !selects {
         writer.select(batch.db)?;
         before = 1;
     }
-    for step in merged {
-        let commands = match &step {
+    for (nth, step) in planned.iter().enumerate() {
+        let commands = match step {
             Sent::One(step) => writer.one(&part.ops[*step as usize], takes)?,
             Sent::Sets(steps) => writer.sets(steps).map(|()| 1)?,
+            Sent::Ahead(commands) => {
+                writer.ahead(planned.get(nth + 1..=nth + commands).unwrap_or_default()).map(|()| 1)?
+            }
         };
         // A value that is taken apart makes several commands.
-        sent.extend(std::iter::repeat_n(&step, commands.saturating_sub(1)).cloned());
-        sent.push(step);
+        sent.extend(std::iter::repeat_n(step, commands.max(1)).cloned());
     }
     Ok(Written { before, db: writer.db, sent })
 }
@@ -190,6 +194,13 @@ impl<'w, W: Write> Commands<'w, W> {
         encode::select(&mut command, db);
         self.db = db;
         self.out.write_all(&command)
+    }
+
+    /// See [`ahead`].
+    fn ahead(&mut self, of: &[Sent]) -> io::Result<()> {
+        self.text.clear();
+        ahead::write(&mut self.text, of, self.part, self.window).ok_or_else(changed)?;
+        self.out.write_all(&self.text)
     }
 
     /// Writes one step; how many commands that were.

@@ -12,6 +12,7 @@ pub(crate) struct Parts {
     pub(crate) source: Source,
     pub(crate) rules: Rules,
     pub(crate) parts: Vec<Vec<LanePart>>,
+    looks_ahead: bool,
 }
 
 /// What a source of these commands comes to on a number of live shards.
@@ -38,7 +39,7 @@ pub(crate) fn parts(shards: usize, commands: &[&str]) -> Parts {
         .iter()
         .map(|surveyed| partition(&source, surveyed, &rules).expect("an unchanged source"))
         .collect();
-    Parts { source, rules, parts }
+    Parts { source, rules, parts, looks_ahead: false }
 }
 
 impl Parts {
@@ -48,8 +49,16 @@ impl Parts {
         for window in &self.parts {
             for batch in Batches::new(&window[lane], commands_max, bytes_max) {
                 let mut out = Vec::new();
-                write_commands(&mut out, &self.source, &self.rules, lane, (&window[lane], &batch), 0)
-                    .expect("memory");
+                let looks_ahead = self.looks_ahead;
+                write_commands(
+                    &mut out,
+                    &self.source,
+                    &self.rules,
+                    lane,
+                    (&window[lane], &batch),
+                    (0, looks_ahead),
+                )
+                .expect("memory");
                 shown.push(text(&out));
             }
         }
@@ -143,9 +152,33 @@ fn plain_sets_become_one_mset() {
     let parts = parts(1, &commands);
     assert_eq!(
         parts.batches(0, 100, 1 << 20),
-        ["INCR b; SET c 2; APPEND c x; SET d 4 NX; DEL f g; SET f 6; MSET a 1 a 3 e 5"]
+        ["SET c 2; APPEND c x; DEL f g; SET f 6; INCR b; SET d 4 NX; MSET a 1 a 3 e 5"]
     );
     assert_eq!(parts.batches(0, 1, 1 << 20), commands, "a batch of one command leaves nothing to merge");
+}
+
+/// Where nothing else touches their keys.
+#[test]
+fn commands_of_one_name_come_together() {
+    let commands =
+        ["INCR a", "HSET b f 1", "incr c", "INCR d", "HSET b f 2", "RENAME d e", "HSET f f 1", "INCR g"];
+    let parts = parts(1, &commands);
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["HSET b f 1; INCR d; HSET b f 2; RENAME d e; INCR a; incr c; INCR g; HSET f f 1"]
+    );
+}
+
+#[test]
+fn keys_are_looked_at_before_commands_that_need_them() {
+    let commands =
+        ["INCR a", "SET b 1", "INCR c", "SET d 1", "RENAME x y", "SELECT 1", "INCR a", "INCR b", "INCR c"];
+    let mut parts = parts(1, &commands);
+    parts.looks_ahead = true;
+    assert_eq!(
+        parts.batches(0, 100, 1 << 20),
+        ["EXISTS a c b d; RENAME x y; INCR a; INCR c; MSET b 1 d 1; SELECT 1; INCR a; INCR b; INCR c"]
+    );
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! Merges the plain SETs of a batch into MSETs, which a server carries out faster.
+//! Puts the commands of a batch into an order that a server carries out faster, and merges its plain SETs into MSETs.
 //!
-//! A batch is applied in one transaction, so only its outcome can be seen. Inside it a SET without
-//! options may change places with every command that does not touch its key; several of them in their
-//! order are one MSET: both set keys of any type, drop their deadlines, and cannot fail on the data.
+//! A batch is applied in one transaction, so only its outcome can be seen. Inside it a command may change places with
+//! every command that does not touch its key. So commands of one name come one after the other, which spares the
+//! server's processor from fetching the code of another command each time; and SETs without options become one MSET:
+//! both set keys of any type, drop their deadlines, and cannot fail on the data.
+
+use std::ops::Range;
 
 use crate::batch::Batch;
-use crate::partition::{Action, LanePart};
+use crate::partition::{Action, LanePart, Op};
 use crate::resp::frame::Arguments;
 use crate::route::{Form, Reach, key_hash};
 use crate::source::Source;
@@ -14,6 +17,8 @@ use crate::source::Source;
 const KEYS_MAX: usize = 128;
 /// A SET of this many bytes or more gains nothing.
 const SET_BYTES_MAX: u32 = 4 << 10;
+/// Most sorts of commands in a batch that are gathered; others stay where they are.
+const SORTS_MAX: usize = 16;
 /// Length of what stands before the key in a SET as servers write it.
 pub const SET_START_BYTES: usize = b"*3\r\n$3\r\nSET\r\n".len();
 
@@ -24,20 +29,31 @@ pub enum Sent {
     One(u32),
     /// These plain SETs, as one MSET.
     Sets(Vec<u32>),
+    /// None: it looks at the keys of so many commands behind it.
+    Ahead(usize),
 }
 
 impl Sent {
-    /// The first step that it carries out.
-    pub fn first(&self) -> usize {
+    /// The steps that it carries out.
+    pub fn steps(&self) -> &[u32] {
         match self {
-            Sent::One(step) => *step as usize,
-            Sent::Sets(steps) => steps.first().copied().unwrap_or_default() as usize,
+            Sent::One(step) => std::slice::from_ref(step),
+            Sent::Sets(steps) => steps,
+            Sent::Ahead(_) => &[],
         }
     }
 }
 
 /// Keys by the low bits of their crc32: may say of a key that it is touched when another one is.
 struct Touched(Vec<u64>);
+
+/// The keys that the steps between two barriers touch.
+struct Touches {
+    /// All but those of plain SETs that may be merged.
+    others: Touched,
+    /// Those that more than one step touches, or one that has several.
+    several: Touched,
+}
 
 impl Touched {
     const BITS: u32 = 1 << 16;
@@ -63,57 +79,93 @@ impl Touched {
 
 /// What is sent for a batch, in order.
 pub fn merge(part: &LanePart, batch: &Batch, source: &Source) -> Vec<Sent> {
-    let mut sent = Vec::with_capacity(batch.ops.len());
-    let mut touched = Touched::new();
+    let mut merge = Merge {
+        part,
+        window: part.window.bytes(source),
+        touches: Touches { others: Touched::new(), several: Touched::new() },
+        sent: Vec::with_capacity(batch.ops.len()),
+    };
     let mut from = batch.ops.start;
     while from < batch.ops.end {
         // Between two steps that may touch anything, or change the database, names are just keys.
         let steps = &part.ops[from..batch.ops.end];
         let to = from + steps.iter().position(|op| op.reach == Reach::All).unwrap_or(steps.len());
-        merge_between(part, from..to, source, &mut touched, &mut sent);
+        merge.touch(from..to);
+        merge.put(from..to);
         if to < batch.ops.end {
-            sent.push(Sent::One(to as u32));
-            touched.clear();
+            merge.sent.push(Sent::One(to as u32));
+            merge.touches.others.clear();
+            merge.touches.several.clear();
         }
         from = to + 1;
     }
-    sent
+    merge.sent
 }
 
-fn merge_between(
-    part: &LanePart,
-    steps: std::ops::Range<usize>,
-    source: &Source,
-    touched: &mut Touched,
-    sent: &mut Vec<Sent>,
-) {
-    let window = part.window.bytes(source);
-    // None for a SET that cannot be merged, which so counts as touching its key.
-    let small_set = |step: usize| {
-        let op = &part.ops[step];
-        let Reach::Set(hash) = op.reach else { return None };
-        let plain = matches!(op.action, Action::Value(_) | Action::Send(Form::Verbatim));
-        (plain && op.len < SET_BYTES_MAX).then_some(hash)
-    };
-    for step in steps.clone().filter(|step| small_set(*step).is_none()) {
-        let op = &part.ops[step];
-        match op.reach {
-            Reach::Set(hash) | Reach::Key(hash) => touched.add(hash),
-            // More than the keys is harmless here.
-            Reach::Arguments | Reach::All => {
-                Arguments::of(op.bytes(window)).for_each(|argument| touched.add(key_hash(argument)));
+struct Merge<'m> {
+    part: &'m LanePart,
+    /// The bytes of its window.
+    window: &'m [u8],
+    touches: Touches,
+    sent: Vec<Sent>,
+}
+
+/// The key of a SET that may be merged. Any other SET counts as touching its key.
+fn small_set(op: &Op) -> Option<u32> {
+    let Reach::Set(hash) = op.reach else { return None };
+    let plain = matches!(op.action, Action::Value(_) | Action::Send(Form::Verbatim));
+    (plain && op.len < SET_BYTES_MAX).then_some(hash)
+}
+
+impl Merge<'_> {
+    fn touch(&mut self, steps: Range<usize>) {
+        let Touches { others, several } = &mut self.touches;
+        let steps = &self.part.ops[steps];
+        for op in steps.iter().filter(|op| small_set(op).is_none()) {
+            match op.reach {
+                Reach::Set(hash) | Reach::Key(hash) => {
+                    if others.has(hash) {
+                        several.add(hash);
+                    }
+                    others.add(hash);
+                }
+                // More than the keys is harmless here.
+                Reach::Arguments | Reach::All => {
+                    for hash in Arguments::of(op.bytes(self.window)).map(key_hash) {
+                        others.add(hash);
+                        several.add(hash);
+                    }
+                }
             }
         }
+        steps
+            .iter()
+            .filter_map(small_set)
+            .filter(|hash| others.has(*hash))
+            .for_each(|hash| several.add(hash));
     }
-    let mut sets: Vec<u32> = Vec::new();
-    for step in steps {
-        match small_set(step) {
-            Some(hash) if !touched.has(hash) => sets.push(step as u32),
-            _ => sent.push(Sent::One(step as u32)),
+
+    fn put(&mut self, steps: Range<usize>) {
+        let mut sets: Vec<u32> = Vec::new();
+        let mut alike: Vec<(u16, Vec<u32>)> = Vec::new();
+        for step in steps {
+            let op = &self.part.ops[step];
+            match (small_set(op), op.reach) {
+                (Some(hash), _) if !self.touches.others.has(hash) => sets.push(step as u32),
+                (None, Reach::Set(hash) | Reach::Key(hash)) if !self.touches.several.has(hash) => {
+                    match alike.iter().position(|(sort, _)| *sort == op.sort) {
+                        Some(at) => alike[at].1.push(step as u32),
+                        None if alike.len() < SORTS_MAX => alike.push((op.sort, vec![step as u32])),
+                        None => self.sent.push(Sent::One(step as u32)),
+                    }
+                }
+                _ => self.sent.push(Sent::One(step as u32)),
+            }
         }
+        self.sent.extend(alike.into_iter().flat_map(|(_, steps)| steps).map(Sent::One));
+        self.sent.extend(sets.chunks(KEYS_MAX).map(|keys| match keys {
+            [one] => Sent::One(*one),
+            many => Sent::Sets(many.to_vec()),
+        }));
     }
-    sent.extend(sets.chunks(KEYS_MAX).map(|keys| match keys {
-        [one] => Sent::One(*one),
-        many => Sent::Sets(many.to_vec()),
-    }));
 }

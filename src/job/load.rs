@@ -267,8 +267,9 @@ impl Load<'_> {
             owner: random(),
         };
         let plan = Plan { source: &self.source, rules, windows };
-        let sinks =
-            targets::sinks(self.job, scratch.map(|scratch| &scratch.target), &self.source, rules, self.stop);
+        let scratch_target = scratch.map(|scratch| &scratch.target);
+        let routing = (rules, self.survey.as_ref());
+        let sinks = targets::sinks(self.job, scratch_target, &self.source, routing, self.stop);
         let mut sinks: Vec<_> = sinks.into_iter().map(self.wrap).collect();
         for (lane, (sink, found)) in sinks.iter_mut().zip(found).enumerate() {
             let kept = found.marker.clone().filter(|_| !fresh);

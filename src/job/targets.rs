@@ -193,14 +193,16 @@ pub fn sinks<'s>(
     job: &'s Job,
     scratch: Option<&Target>,
     source: &'s Source,
-    rules: &'s Rules,
+    (rules, survey): (&'s Rules, Option<&Survey>),
     stop: &'s Stop,
 ) -> Vec<Box<dyn Sink + 's>> {
     let targets = job.topology.sets.iter().map(|set| &set.target).chain(scratch).enumerate();
     targets
         .map(|(lane, target)| match target {
             Target::Server(members) => {
-                Box::new(ServerSink::new(members.clone(), lane, source, rules, job.limits, stop))
+                let tally = survey.and_then(|survey| survey.tally.lanes.get(lane));
+                let keys = tally.map_or(0, |lane| lane.keys.estimate());
+                Box::new(ServerSink::new(members.clone(), (lane, keys), source, rules, job.limits, stop))
                     as Box<dyn Sink + 's>
             }
             Target::Aof { directory } => Box::new(AofSink::new(directory, lane, source, rules)),

@@ -6,7 +6,7 @@ pub mod values;
 pub use commands::{Spot, Step, lanes_of, revisit, scan, split_keys, split_unit, walk};
 
 use crate::error::{Kind, Result, shown};
-use crate::rdb::Entry;
+use crate::rdb::{Entry, Item};
 use crate::resp::frame::{self, Arguments};
 use crate::route::{Form, Reach, Routed, Rules};
 use crate::source::map::Stamp;
@@ -51,7 +51,10 @@ pub struct Op {
     pub reach: Reach,
     /// What to do with it.
     pub action: Action,
+    /// The same for all commands of one name, or values of one type.
+    pub sort: u16,
 }
+const _: () = assert!(size_of::<Op>() == 24);
 
 /// The part of one window that belongs to one lane.
 #[derive(Debug, Clone)]
@@ -169,6 +172,7 @@ impl Split {
             transaction: step.transaction,
             reach,
             action,
+            sort: step.spec.map_or(u16::MAX, |spec| spec.row() as u16),
         };
         let db = step.command.db;
         match step.routed {
@@ -197,6 +201,10 @@ impl Split {
             transaction: 0,
             reach,
             action,
+            sort: match step.item {
+                Item::Value(value) => u16::from(value.object.kind.type_byte()),
+                _ => u16::MAX,
+            },
         };
         match step.routed {
             Routed::Lane(lane, form, reach) => self.push(lane, step.db, op(Action::Value(form), reach)),
@@ -219,7 +227,8 @@ impl Split {
     #[cold]
     fn select(&mut self, lane: usize, db: u32, transaction: u32) {
         self.selected[lane] = db;
-        let op = Op { start: db, len: 0, transaction, action: Action::Select, reach: Reach::All };
+        let op =
+            Op { start: db, len: 0, transaction, action: Action::Select, reach: Reach::All, sort: u16::MAX };
         self.parts[lane].ops.push(op);
     }
 }

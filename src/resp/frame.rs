@@ -340,6 +340,26 @@ pub fn argument(input: &[u8]) -> Option<&[u8]> {
     data.get(..usize::try_from(len.value).ok()?)
 }
 
+/// The argument after the name of a record that [`record`] has found canonical, with its header and its end.
+#[inline]
+pub fn framed_first(input: &[u8]) -> Option<&[u8]> {
+    let short = || {
+        let (argc, name_len) = canonical_start(u64::from_le_bytes(*input.first_chunk()?))?;
+        let at = START_BYTES + name_len;
+        let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
+        let (len, start) = canonical_next(word, input, at).filter(|_| argc > 1)?;
+        Some((at + 2, start + len + 2))
+    };
+    let (start, end) = short().or_else(|| match record(input) {
+        Ok((_, Record::Command(head))) if head.argc > 1 => {
+            let start = head.name_start as usize + head.name_len + 2;
+            Some((start, head.key_start + head.key_len + 2))
+        }
+        _ => None,
+    })?;
+    input.get(start..end)
+}
+
 #[derive(Clone, Copy)]
 struct Header {
     value: i64,

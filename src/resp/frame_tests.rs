@@ -109,6 +109,12 @@ proptest! {
         let (head, left) = command(&input);
         prop_assert!(head.canonical);
         prop_assert_eq!(left, 0);
+        let first = args.get(1).map(|first| {
+            let mut framed = Vec::new();
+            encode::bulk(&mut framed, first);
+            framed
+        });
+        prop_assert_eq!(framed_first(&input), first.as_deref());
         prop_assert_eq!(arguments(&input), args);
     }
 

@@ -9,6 +9,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::reply::Token;
@@ -29,6 +30,10 @@ const WRITE_BYTES: usize = 128 << 10;
 const COMMANDS_PER_US: u128 = 4;
 /// See [`COMMANDS_PER_US`], for large values.
 const BYTES_PER_US: u128 = 4 << 10;
+/// With fewer keys most of what a server needs is in its processor's cache anyway, see [`crate::batch`].
+const AHEAD_KEYS_MIN: u64 = 200_000;
+/// See [`AHEAD_KEYS_MIN`]; longer than within one data centre.
+const AHEAD_ROUND_TRIP_MAX: Duration = Duration::from_millis(2);
 /// Times that a round trip is measured.
 const ROUND_TRIPS: usize = 3;
 
@@ -40,6 +45,8 @@ pub(super) struct Lane<'s> {
     pub(super) rules: &'s Rules,
     /// Bytes that one transaction may take in beyond its first batch.
     pub(super) bytes_max: usize,
+    /// Keys that the target is to have, about.
+    pub(super) keys: u64,
 }
 
 /// See the module.
@@ -52,6 +59,8 @@ pub(super) struct Pipeline<'s> {
     closed: Option<Transaction>,
     /// EXEC is not written.
     open: Option<Transaction>,
+    /// Whether keys are looked at ahead.
+    looks_ahead: Arc<AtomicBool>,
     /// Commands and bytes that a transaction is to have, unless there are no more.
     full: (u64, usize),
     /// What became of transactions, to be told in this order.
@@ -67,6 +76,7 @@ impl<'s> Pipeline<'s> {
         endpoint: &Endpoint,
         credentials: Option<&Credentials>,
         timeout: Duration,
+        may_look: &Arc<AtomicBool>,
     ) -> Result<Self, Fault> {
         let name = endpoint.to_string();
         let lost = |error: io::Error| Fault::Lost(format!("{name}: {error}"));
@@ -87,6 +97,11 @@ impl<'s> Pipeline<'s> {
         let marker_key = lane.rules.marker_key.as_slice();
         let round_trip = try_out(&mut wire, marker_key, &name)?;
         tracing::debug!(target = %name, round_trip_us = round_trip.as_micros(), "connected");
+        // Over a slow network bytes count for more than the server's time.
+        let looks_ahead = match lane.keys >= AHEAD_KEYS_MIN && round_trip < AHEAD_ROUND_TRIP_MAX {
+            true => Arc::clone(may_look),
+            false => Arc::default(),
+        };
         let full = |per_us: u128| u64::try_from(round_trip.as_micros() * per_us).unwrap_or(u64::MAX);
         let bytes = usize::try_from(full(BYTES_PER_US)).unwrap_or(usize::MAX);
         Ok(Pipeline {
@@ -95,6 +110,7 @@ impl<'s> Pipeline<'s> {
             wire: BufWriter::with_capacity(WRITE_BYTES, wire),
             closed: None,
             open: None,
+            looks_ahead,
             full: (full(COMMANDS_PER_US), bytes.min(lane.bytes_max)),
             done: Vec::new(),
             fault: None,
@@ -152,7 +168,7 @@ impl<'s> Pipeline<'s> {
                 encode::command(&mut text, &[b"WATCH".as_slice(), key]);
                 encode::command(&mut text, &[b"GET".as_slice(), key]);
                 encode::command(&mut text, &[b"MULTI".as_slice()]);
-                Transaction::begun(old.to_string(), old.clone())
+                Transaction::begun(old.to_string(), old.clone(), Arc::clone(&self.looks_ahead))
             }
         };
         if batch.swaps {
@@ -161,8 +177,16 @@ impl<'s> Pipeline<'s> {
             open.add_own(1);
         }
         let Lane { number, source, rules, .. } = self.lane;
+        let looks_ahead = self.looks_ahead.load(Ordering::Relaxed);
         let written = self.wire.write_all(&text).and_then(|()| {
-            let written = write_commands(&mut self.wire, source, rules, number, (part, &batch), open.db)?;
+            let written = write_commands(
+                &mut self.wire,
+                source,
+                rules,
+                number,
+                (part, &batch),
+                (open.db, looks_ahead),
+            )?;
             self.wire.flush()?;
             Ok(written)
         });

@@ -1,6 +1,7 @@
 //! A live master: batches as guarded transactions (`pipeline.rs`), everything else through the redis crate.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::Connection;
@@ -26,6 +27,8 @@ pub struct ServerSink<'s> {
     marker_key: &'s [u8],
     limits: Limits,
     stop: &'s Stop,
+    /// Whether the user is taken to be permitted EXISTS, because it was not refused so far.
+    may_look: Arc<AtomicBool>,
     /// Who was master last.
     last: Option<Endpoint>,
     pipeline: Option<Pipeline<'s>>,
@@ -34,22 +37,23 @@ pub struct ServerSink<'s> {
 }
 
 impl<'s> ServerSink<'s> {
-    /// A sink for one lane; connects to nothing yet.
+    /// A sink for one lane, whose target is to have about so many keys; connects to nothing yet.
     pub fn new(
         members: Members,
-        lane: usize,
+        (lane, keys): (usize, u64),
         source: &'s Source,
         rules: &'s Rules,
         limits: Limits,
         stop: &'s Stop,
     ) -> Self {
-        let lane = Lane { number: lane, source, rules, bytes_max: limits.in_flight_bytes_max / 2 };
+        let lane = Lane { number: lane, source, rules, bytes_max: limits.in_flight_bytes_max / 2, keys };
         ServerSink {
             members,
             lane,
             marker_key: &rules.marker_key,
             limits,
             stop,
+            may_look: Arc::new(AtomicBool::new(true)),
             last: None,
             pipeline: None,
             control: None,
@@ -135,7 +139,8 @@ impl Sink for ServerSink<'_> {
         }
         let endpoint = self.last.as_ref().unwrap_or(&self.members.master);
         let credentials = self.members.credentials.as_ref();
-        self.pipeline = Some(Pipeline::open(self.lane, endpoint, credentials, self.timeout())?);
+        self.pipeline =
+            Some(Pipeline::open(self.lane, endpoint, credentials, self.timeout(), &self.may_look)?);
         let own = u64::from(marker.is_some());
         Ok(Attached { marker, is_empty: control::keys_in(&keyspace) == own, server })
     }

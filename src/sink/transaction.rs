@@ -4,6 +4,7 @@
 //! `SET marker`, `EXEC`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::reply::{Inbox, Text, Token};
 use super::verdict::{self, Executed};
@@ -59,11 +60,13 @@ pub(super) struct Transaction {
     next: Next,
     ignored: Vec<Ignored>,
     diverged: Option<Answered>,
+    /// Whether keys are looked at ahead; not any more once a server has refused it.
+    looks_ahead: Arc<AtomicBool>,
 }
 
 impl Transaction {
     /// One that has just been begun in database 0, on a marker with this text.
-    pub(super) fn begun(expected: String, marker: Marker) -> Self {
+    pub(super) fn begun(expected: String, marker: Marker, looks_ahead: Arc<AtomicBool>) -> Self {
         Transaction {
             pieces: Vec::new(),
             expected,
@@ -74,6 +77,7 @@ impl Transaction {
             next: Next::Watch,
             ignored: Vec::new(),
             diverged: None,
+            looks_ahead,
         }
     }
 
@@ -178,6 +182,11 @@ impl Transaction {
             return out_of_step(name, "a command of a transaction was not queued");
         };
         match control::refused(name, &text) {
+            // Who is permitted all that the load needs may lack this.
+            Fault::Fatal(_) if self.is_ahead(index) => {
+                self.looks_ahead.store(false, Ordering::Relaxed);
+                Fault::Lost(format!("{name}: going on without EXISTS, which was refused: {}", shown(&text)))
+            }
             Fault::Fatal(error) => {
                 let answered = self.answered(index, &text, source);
                 let error = error.file(source.file(answered.at.segment)).offset(answered.at.offset);
@@ -218,6 +227,8 @@ impl Transaction {
         let mut values = values - 1;
         match token {
             Token::Array(Some(count)) => values += count,
+            // It would have changed nothing.
+            Token::Error(_) if self.is_ahead(index) => self.looks_ahead.store(false, Ordering::Relaxed),
             // Either a loading server gets it too, or the target has diverged.
             Token::Error(text) => {
                 let answered = self.answered(index, &text, source);
@@ -241,12 +252,23 @@ impl Transaction {
         if index + 1 == self.commands { Next::Done } else { Next::Element { index: index + 1, values: 1 } }
     }
 
-    /// The step that command number `index` belongs to; `None` for one of the loader's own.
-    fn step(&self, index: usize) -> Option<(&LanePart, &Op)> {
+    /// Command number `index`, with what it belongs to; `None` for one of the loader's own.
+    fn sent(&self, index: usize) -> Option<(&Piece, &Sent)> {
         let behind = self.pieces.partition_point(|piece| piece.first <= index);
         let piece = behind.checked_sub(1).and_then(|last| self.pieces.get(last))?;
-        let sent = piece.sent.get(index - piece.first)?;
-        let op = piece.part.ops.get(sent.first()).filter(|op| op.action != Action::Select)?;
+        Some((piece, piece.sent.get(index - piece.first)?))
+    }
+
+    /// Whether command number `index` only looks at keys ahead.
+    fn is_ahead(&self, index: usize) -> bool {
+        matches!(self.sent(index), Some((_, Sent::Ahead(_))))
+    }
+
+    /// The step that command number `index` belongs to; `None` for one of the loader's own.
+    fn step(&self, index: usize) -> Option<(&LanePart, &Op)> {
+        let (piece, sent) = self.sent(index)?;
+        let op =
+            piece.part.ops.get(*sent.steps().first()? as usize).filter(|op| op.action != Action::Select)?;
         Some((&piece.part, op))
     }
 

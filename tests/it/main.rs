@@ -13,6 +13,7 @@ mod drill;
 mod faults;
 mod fields;
 mod kill;
+mod many_keys;
 mod rdb;
 mod resume;
 mod scene;

@@ -121,7 +121,7 @@ impl<'s> AofSink<'s> {
             return data.entries(part, batch.ops.clone(), batch.db, self.source, version);
         }
         let (out, db) = data.commands()?;
-        let written = write_commands(out, self.source, self.rules, self.lane, (part, batch), db)?;
+        let written = write_commands(out, self.source, self.rules, self.lane, (part, batch), (db, false))?;
         data.selected(written.db);
         Ok(())
     }
