@@ -9,10 +9,12 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 mod ahead;
+pub mod order;
 mod value;
 
+use order::{SET_START_BYTES, Sent, order};
+
 use crate::command::{Rewrite, deadline, lookup, trim};
-use crate::merge::{SET_START_BYTES, Sent, merge};
 use crate::partition::{Action, LanePart, Op, split_unit};
 use crate::rdb::{self, Item};
 use crate::resp::encode;
@@ -134,8 +136,8 @@ pub fn write_commands<W: Write>(
     let takes = rules.live.get(lane).copied().flatten();
     let steps = batch.ops.start as u32..batch.ops.end as u32;
     let planned = match takes {
-        Some(_) if looks_ahead => ahead::plan(merge(part, batch, source), part),
-        Some(_) => merge(part, batch, source),
+        Some(_) if looks_ahead => ahead::plan(order(part, batch, source), part),
+        Some(_) => order(part, batch, source),
         None => steps.map(Sent::One).collect(),
     };
     let mut writer = Commands {

@@ -1,10 +1,12 @@
 //! Tests of cutting and writing batches, over a source in a temporary file.
 
-use crate::rdb::Product;
 use std::io::Write;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::partition::{partition, window_bytes};
+use crate::rdb::Product;
 use crate::route::Routing;
 use crate::survey::survey;
 
@@ -196,4 +198,47 @@ fn files_get_every_command() {
     let mut parts = parts(1, &["SET a 1", "SET b 2"]);
     parts.rules.live = vec![None];
     assert_eq!(parts.batches(0, 100, 1 << 20), ["SET a 1; SET b 2"]);
+}
+
+/// Most of these collide: few keys, few fields.
+fn any_command() -> impl Strategy<Value = String> {
+    let key = || prop::sample::select(vec!["a", "b", "c", "d", "e", "f", "g", "h"]);
+    prop_oneof![
+        6 => (key(), 0..9).prop_map(|(key, value)| format!("SET {key} {value}")),
+        3 => key().prop_map(|key| format!("INCR {key}")),
+        3 => (key(), 0..9).prop_map(|(key, value)| format!("RPUSH {key} {value}")),
+        2 => (key(), 0..9).prop_map(|(key, value)| format!("SET {key} {value} NX")),
+        1 => (key(), key()).prop_map(|(one, other)| format!("DEL {one} {other}")),
+        1 => (key(), key()).prop_map(|(one, other)| format!("RENAME {one} {other}")),
+        1 => Just("FLUSHDB".to_owned()),
+        1 => (0..2).prop_map(|db| format!("SELECT {db}")),
+    ]
+}
+
+proptest! {
+    /// What touches a key, and what may touch anything, keeps its place among what else touches that key.
+    #[test]
+    fn commands_on_one_key_keep_their_order(commands in prop::collection::vec(any_command(), 1..60)) {
+        let parts = parts(1, &commands.iter().map(String::as_str).collect::<Vec<_>>());
+        for part in parts.parts.iter().map(|window| &window[0]) {
+            let Some(batch) = Batches::new(part, 1000, 1 << 20).next() else { continue };
+            let sent = order(part, &batch, &parts.source);
+            let steps: Vec<u32> = sent.iter().flat_map(|sent| sent.steps().iter().copied()).collect();
+            let mut sorted = steps.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (0..part.ops.len() as u32).collect::<Vec<_>>());
+            let keys = |step: u32| {
+                let op = &part.ops[step as usize];
+                let bytes = if op.reach == Reach::All { b"".as_slice() } else { part.bytes(&parts.source, op) };
+                Arguments::of(bytes).skip(1).filter(|key| key[0].is_ascii_lowercase()).collect::<Vec<_>>()
+            };
+            for (place, later) in steps.iter().enumerate() {
+                for earlier in &steps[..place] {
+                    let (one, other) = (keys(*earlier), keys(*later));
+                    let meet = one.is_empty() || other.is_empty() || one.iter().any(|key| other.contains(key));
+                    prop_assert!(earlier < later || !meet, "{} and {} of {:?}", earlier, later, commands);
+                }
+            }
+        }
+    }
 }

@@ -16,7 +16,6 @@ pub mod error;
 pub mod feed;
 pub mod job;
 pub mod marker;
-pub mod merge;
 pub mod partition;
 pub mod placement;
 pub mod progress;

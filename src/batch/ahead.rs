@@ -5,7 +5,7 @@
 //! waits for several at a time; the commands right behind it find all of them in the cache. It changes nothing, not
 //! even when a key was used last (`LOOKUP_NOTOUCH` in `existsCommand`, db.c).
 
-use crate::merge::Sent;
+use crate::batch::order::Sent;
 use crate::partition::{Action, LanePart, Op};
 use crate::resp::encode;
 use crate::resp::frame;

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::reply::{Inbox, Text, Token};
 use super::verdict::{self, Executed};
 use super::{Answered, Applied, Divergence, Fault, Ignored, control};
+use crate::batch::order::Sent;
 use crate::batch::{Batch, Written};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
-use crate::merge::Sent;
 use crate::partition::{Action, LanePart, Op};
 use crate::source::Source;
 

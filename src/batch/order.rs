@@ -78,8 +78,8 @@ impl Touched {
 }
 
 /// What is sent for a batch, in order.
-pub fn merge(part: &LanePart, batch: &Batch, source: &Source) -> Vec<Sent> {
-    let mut merge = Merge {
+pub fn order(part: &LanePart, batch: &Batch, source: &Source) -> Vec<Sent> {
+    let mut order = Order {
         part,
         window: part.window.bytes(source),
         touches: Touches { others: Touched::new(), several: Touched::new() },
@@ -90,19 +90,19 @@ pub fn merge(part: &LanePart, batch: &Batch, source: &Source) -> Vec<Sent> {
         // Between two steps that may touch anything, or change the database, names are just keys.
         let steps = &part.ops[from..batch.ops.end];
         let to = from + steps.iter().position(|op| op.reach == Reach::All).unwrap_or(steps.len());
-        merge.touch(from..to);
-        merge.put(from..to);
+        order.touch(from..to);
+        order.put(from..to);
         if to < batch.ops.end {
-            merge.sent.push(Sent::One(to as u32));
-            merge.touches.others.clear();
-            merge.touches.several.clear();
+            order.sent.push(Sent::One(to as u32));
+            order.touches.others.clear();
+            order.touches.several.clear();
         }
         from = to + 1;
     }
-    merge.sent
+    order.sent
 }
 
-struct Merge<'m> {
+struct Order<'m> {
     part: &'m LanePart,
     /// The bytes of its window.
     window: &'m [u8],
@@ -117,7 +117,7 @@ fn small_set(op: &Op) -> Option<u32> {
     (plain && op.len < SET_BYTES_MAX).then_some(hash)
 }
 
-impl Merge<'_> {
+impl Order<'_> {
     fn touch(&mut self, steps: Range<usize>) {
         let Touches { others, several } = &mut self.touches;
         let steps = &self.part.ops[steps];
