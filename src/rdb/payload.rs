@@ -44,6 +44,13 @@ pub fn payload(kind: Kind, body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether a payload, of a value or of functions, has a footer and the checksum in it is right: otherwise no server takes
+/// it.
+pub fn is_sealed(payload: &[u8]) -> bool {
+    let sealed = payload.split_last_chunk().filter(|_| payload.len() >= FOOTER_BYTES);
+    sealed.is_some_and(|(checked, crc)| crc64::checksum(checked) == u64::from_le_bytes(*crc))
+}
+
 /// The object in a payload, for those of RESTORE commands. Offsets count from the payload's start. Bytes
 /// between body and footer are left out, as servers ignore them.
 pub fn open(payload: &[u8]) -> Result<Object<'_>, Fault> {

@@ -7,6 +7,7 @@ pub mod aof;
 pub mod control;
 pub mod exchange;
 mod fields;
+mod futile;
 pub mod inspect;
 mod pipeline;
 pub mod private;

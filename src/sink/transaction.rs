@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::futile::fails_everywhere;
 use super::reply::{Inbox, Text, Token};
 use super::verdict::{self, Executed};
 use super::{Answered, Applied, Divergence, Fault, Ignored, control};
@@ -14,6 +15,7 @@ use crate::batch::{Batch, Written};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
 use crate::partition::{Action, LanePart, Op};
+use crate::resp::frame::Arguments;
 use crate::source::Source;
 
 /// Which reply comes next.
@@ -236,6 +238,9 @@ impl Transaction {
                 let library = self.step(index).is_some_and(|(_, op)| op.action == Action::Library);
                 match verdict::executed(&text) {
                     Executed::Ignored(label) if !library => self.ignored.push(Ignored { label, answered }),
+                    Executed::Divergence if self.fails_everywhere(index, source) => {
+                        self.ignored.push(Ignored { label: "bad argument", answered });
+                    }
                     _ => drop(self.diverged.get_or_insert(answered)),
                 }
             }
@@ -270,6 +275,13 @@ impl Transaction {
         let op =
             piece.part.ops.get(*sent.steps().first()? as usize).filter(|op| op.action != Action::Select)?;
         Some((&piece.part, op))
+    }
+
+    /// Whether command number `index` is one of the source's that no server carries out.
+    fn fails_everywhere(&self, index: usize, source: &Source) -> bool {
+        self.step(index).filter(|(_, op)| matches!(op.action, Action::Send(_))).is_some_and(|(part, op)| {
+            fails_everywhere(&Arguments::of(part.bytes(source, op)).collect::<Vec<_>>())
+        })
     }
 
     /// Command number `index`, with the error that it was answered with.

@@ -78,8 +78,9 @@ fn a_divergence_is_known_without_the_checkpoint() {
 /// The rest of its batch is applied and its answers are known, so it counts like any other.
 #[test]
 fn what_was_applied_with_a_divergence_is_reported() {
-    let drill = Drill::of(&aof::of_lines("SET a 1\nSETBIT bits -1 1\nLPUSH a x\nSET b 2"));
+    let drill = Drill::of(&aof::of_lines("SET a 1\nSETBIT bits 9000000 1\nLPUSH a x\nSET b 2"));
     let targets = scene::servers(1);
+    set(&targets[0], "proto-max-bulk-len", LIMIT);
     let output = drill.loader().arg("--json").servers(&targets).run();
     assert_diverged(&output);
     let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
@@ -87,6 +88,20 @@ fn what_was_applied_with_a_divergence_is_reported() {
     assert_eq!(report["shards"][0]["commands"], 4, "{report:#}");
     assert_eq!(report["ignored_errors"][0]["count"], 1, "{report:#}");
     assert_eq!(targets[0].cmd(&["GET", "b"]), Ok(redis::Value::BulkString(b"2".to_vec())));
+}
+
+/// A loading server meets the same errors, and goes on.
+#[test]
+fn what_fails_on_every_server_is_no_divergence() {
+    let drill = Drill::of(&aof::of_lines(
+        "SET a 1\nSETBIT bits -1 1\nBITFIELD bits SET u8 -1 1\nMOVE a -1\nCOPY a c DB -1\nRESTORE d 0 nonsense\n\
+         FUNCTION RESTORE nonsense\nSET b 2",
+    ));
+    let targets = scene::servers(1);
+    let output = drill.loader().arg("--json").servers(&targets).run_ok();
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(report["ignored_errors"][0]["count"], 6, "{report:#}");
+    drill.assert_loaded(&targets);
 }
 
 /// Missing permission is found out while the batch is queued, so nothing of it is applied: no divergence, and once it is
