@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{BoolishValueParser, Resettable};
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
@@ -178,6 +179,10 @@ pub struct Args {
     #[arg(value_parser = BoolishValueParser::new())]
     pub keep_markers: bool,
 
+    /// Options that were set by the environment, each with its variable.
+    #[arg(skip)]
+    pub variables: Vec<(String, String)>,
+
     /// Limits that are checked by [`crate::config`].
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -333,8 +338,15 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let matches = command().try_get_matches_from(words)?;
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let matches =
+        command().try_get_matches_from(&words).map_err(|error| name_variable(error, words.clone()))?;
     let mut args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
+    let from_variable = |option: &&clap::Arg| {
+        matches.value_source(option.get_id().as_str()) == Some(ValueSource::EnvVariable)
+    };
+    args.variables =
+        command().get_arguments().filter(from_variable).filter_map(option_and_variable).collect();
     prefer_words(&mut args, |option| matches.value_source(option) == Some(ValueSource::CommandLine));
     Ok(args)
 }
@@ -365,6 +377,39 @@ fn name_environment(mut option: clap::Arg) -> clap::Arg {
     }
     let help = option.get_long_help().or(option.get_help()).map(ToString::to_string).unwrap_or_default();
     option.long_help(format!("{help}\n\n[env: {}]", variable.display())).hide_env(true)
+}
+
+/// How an option is written, and its variable.
+fn option_and_variable(option: &clap::Arg) -> Option<(String, String)> {
+    Some((format!("--{}", option.get_long()?), option.get_env()?.display().to_string()))
+}
+
+/// Makes an error about an option that a variable has set tell of the variable.
+fn name_variable(mut error: clap::Error, words: Vec<OsString>) -> clap::Error {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let shown = shown.clone();
+    let named = |option: &clap::Arg| {
+        shown
+            .split(' ')
+            .next()
+            .is_some_and(|word| option.get_long() == word.trim_end_matches('.').strip_prefix("--"))
+    };
+    let Some(variable) = command()
+        .get_arguments()
+        .find(|option| named(option))
+        .and_then(option_and_variable)
+        .map(|(_, name)| name)
+    else {
+        return error;
+    };
+    let without =
+        command().mut_args(|option| if named(&option) { option.env(Resettable::Reset) } else { option });
+    let still = without.try_get_matches_from(words).err();
+    let same = |other: &clap::Error| matches!(other.get(ContextKind::InvalidArg), Some(ContextValue::String(other)) if *other == shown);
+    if !still.as_ref().is_some_and(same) {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(format!("{variable} ({shown})")));
+    }
+    error
 }
 
 /// An option on the command line switches off its opposite from the environment. Two opposites that

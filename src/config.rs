@@ -131,8 +131,16 @@ impl Job {
     /// Checks the words, reads the topology file and the passwords that it names. Looks neither at
     /// the source nor at the targets.
     pub fn from_args(args: &cli::Args) -> Result<Job> {
-        plan(args, &|name| std::env::var_os(name))
+        plan(args, &|name| std::env::var_os(name)).map_err(|error| name_variables(args, error))
     }
+}
+
+/// Says where options that an error names were set, if that is not the command line.
+fn name_variables(args: &cli::Args, error: Error) -> Error {
+    let message = error.message().to_owned();
+    let words = message.split(' ').map(|word| word.trim_end_matches(':'));
+    let set = args.variables.iter().filter(|(option, _)| words.clone().any(|word| word == option));
+    set.fold(error, |error, (option, variable)| error.place("variable", format!("{variable} sets {option}")))
 }
 
 fn plan(args: &cli::Args, environment: Environment<'_>) -> Result<Job> {

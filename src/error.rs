@@ -80,6 +80,39 @@ impl Error {
         self.place("shard", format!("{shard} ({address})"))
     }
 
+    /// Adds the key of a command, unless it is empty.
+    pub fn key(self, key: String) -> Self {
+        if key.is_empty() { self } else { self.place("key", key) }
+    }
+
+    /// Names the shard where the target is named, for whoever knows its number.
+    pub fn in_shard(mut self, shard: usize) -> Self {
+        self.change(&|error| {
+            for (label, value) in error.places.iter_mut().filter(|(label, _)| *label == "target") {
+                (*label, *value) = ("shard", format!("{shard} ({value})"));
+            }
+        });
+        self
+    }
+
+    /// Says `written` where it says that nothing was written, for whoever knows more than the place that made it.
+    pub fn wrote(mut self, written: &str) -> Self {
+        self.change(&|error| {
+            for text in std::iter::once(&mut error.message).chain(&mut error.remedy) {
+                *text = text.replace("nothing was written", written);
+            }
+        });
+        self
+    }
+
+    /// Changes it and the error of this type that caused it.
+    fn change(&mut self, change: &dyn Fn(&mut Error)) {
+        change(self);
+        if let Some(cause) = self.source.as_mut().and_then(|source| source.downcast_mut::<Error>()) {
+            cause.change(change);
+        }
+    }
+
     /// Adds any other labelled place, e.g. `command`, `key`, `found`, `expected`.
     pub fn place(mut self, label: &'static str, value: impl Into<String>) -> Self {
         self.places.push((label, value.into()));
@@ -126,6 +159,11 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// A command and its key, if it has one, in a line of a message.
+pub fn command_and_key(command: &str, key: &str) -> String {
+    if key.is_empty() { command.to_owned() } else { format!("{command} {key}") }
 }
 
 /// Shows bytes of a command or key in a message: printable ASCII as it is, the rest as `\xNN`, at
@@ -175,6 +213,16 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "a target cannot be used: cannot write: no luck\n  file: out\n  what to do: make room"
+        );
+    }
+
+    #[test]
+    fn what_is_known_later_is_put_in_everywhere() {
+        let inner = Error::new(Kind::Stopped, "it refuses").place("target", "a:1").place("answer", "NOAUTH");
+        let error = Error::new(Kind::Target, "unfit; nothing was written").caused_by(inner).remedy("wait");
+        assert_eq!(
+            error.in_shard(2).wrote("nothing more was written").to_string(),
+            "unfit; nothing more was written: it refuses\n  shard: 2 (a:1)\n  answer: NOAUTH\n  what to do: wait"
         );
     }
 

@@ -23,6 +23,7 @@ pub mod rdb;
 pub mod report;
 pub mod resp;
 pub mod route;
+pub mod signals;
 pub mod sink;
 pub mod source;
 pub mod survey;

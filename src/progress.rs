@@ -12,7 +12,7 @@ mod screen;
 mod snapshot;
 
 pub use logs::logs;
-pub use screen::Notices;
+pub use screen::{Notices, print, print_last};
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

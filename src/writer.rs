@@ -113,6 +113,11 @@ impl LaneWriter<'_> {
         self.patiently(Self::applied).inspect(|_| self.counters.set_state(LaneState::Loaded))
     }
 
+    /// Names the shard in an error of this lane's. The scratch lane behind the shards is none.
+    pub fn named(&self, error: Error) -> Error {
+        if self.lane < self.load.lanes { error.in_shard(self.lane) } else { error }
+    }
+
     /// Brings a lane to [`Phase::Shipping`], or finds it there or further on. What is not applied yet is applied: the
     /// target may have changed to a replica that lags behind.
     pub fn open_for_shipping(&mut self) -> Result<()> {
@@ -428,7 +433,7 @@ impl LaneWriter<'_> {
             .error(Kind::Diverged, "a target answered as no loading server would", answered.at)
             .shard(self.lane, self.sink.name())
             .place("command", answered.command)
-            .place("key", answered.key)
+            .key(answered.key)
             .place("answer", answered.text)
             .remedy(remedy)
     }

@@ -2,7 +2,8 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{Keys, Spec, integer};
+use super::{Class, Keys, Spec, integer, lookup};
+use crate::error::shown;
 
 /// Indexes of arguments; few commands have many keys.
 pub type Positions = SmallVec<[usize; 4]>;
@@ -25,6 +26,16 @@ pub fn positions(spec: &Spec, arguments: &[&[u8]]) -> Option<Positions> {
         Keys::GeoRadius { options } => Some(georadius(arguments, usize::from(options))),
         Keys::Streams => streams(arguments),
     }
+}
+
+/// A command and its key for messages: the argument behind its name or, behind a script, the first key that the script
+/// declares; empty if there is none.
+pub fn told<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> (String, String) {
+    let name = arguments.next().unwrap_or_default();
+    let is_script = lookup(name).is_some_and(|spec| spec.class == Class::Script);
+    let declares = !is_script || arguments.nth(1).and_then(integer).is_some_and(|keys| keys > 0);
+    let key = if declares { arguments.next() } else { None };
+    (shown(name), key.map(shown).unwrap_or_default())
 }
 
 fn range(argc: usize, first: u8, last: i8, step: u8) -> Positions {
@@ -127,6 +138,25 @@ mod tests {
         for (command, expected) in cases {
             let expected = expected.map(|text| text.split(' ').map(str::to_owned).collect());
             assert_eq!(keys(command), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_not_told_for_a_key() {
+        let cases = [
+            ("SET k v", "k"),
+            ("XGROUP CREATE k", "CREATE"),
+            ("UNKNOWN a b", "a"),
+            ("PING", ""),
+            ("EVAL body 2 k other", "k"),
+            ("evalsha sum 1 k", "k"),
+            ("FCALL f 0 argument", ""),
+            ("EVAL body x k", ""),
+            ("EVAL body 1", ""),
+        ];
+        for (command, key) in cases {
+            let name = command.split(' ').next().unwrap().to_owned();
+            assert_eq!(told(command.split(' ').map(str::as_bytes)), (name, key.to_owned()), "{command}");
         }
     }
 

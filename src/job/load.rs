@@ -51,15 +51,18 @@ struct Load<'j> {
     resumed_from: Option<Position>,
     survey: Option<Survey>,
     placing: Placing,
+    /// Whether an earlier run may have written something.
+    resumes: bool,
     /// Where the load ends.
     end: Option<Position>,
 }
 
 /// Loads, and says how it went.
 pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool, wrap: &Wrap<'_>) -> Ended {
+    let resumes = job.checkpoint.exists();
     let source = match Source::open(&job.source) {
         Ok(source) => source,
-        Err(error) => return error.into(),
+        Err(error) => return in_truth(error, resumes).into(),
     };
     let names = targets::names(job);
     let mut load = Load {
@@ -76,6 +79,7 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool, wrap: &Wrap<'_>) -> Ended
         resumed_from: None,
         survey: None,
         placing: Placing::default(),
+        resumes,
         end: None,
     };
     let interval = Duration::from_millis(job.limits.progress_interval_ms);
@@ -86,7 +90,7 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool, wrap: &Wrap<'_>) -> Ended
     load.times.total_s = load.begun.elapsed().as_secs_f64();
     let (outcome, error) = match result {
         Ok(outcome) => (outcome, None),
-        Err(error) => (Outcome::of(error.kind()), Some(error)),
+        Err(error) => (Outcome::of(error.kind()), Some(in_truth(error, load.resumes))),
     };
     // A load that was refused before it began has nothing to report but the error.
     let began = load.boards.iter().any(|board| board.marker().is_some());
@@ -101,6 +105,7 @@ impl Load<'_> {
         let _lock = checkpoint::Lock::take(&job.checkpoint)?;
         let recorded = checkpoint::read(&job.checkpoint)?;
         let mut found = targets::inspect(job)?;
+        self.resumes |= found.iter().any(|found| found.marker.is_some());
         let notices = self.notices.clone();
         let start = start::decide(job, &self.source, recorded, &found, &|text| notices.warn(text))?;
         if let Start::Complete(load) = &start {
@@ -421,8 +426,20 @@ fn prepare(
         window: Position::default(),
         batch: 0,
     };
-    sink.create(found.marker.as_ref(), &marker, flush).map_err(|fault| inspect::fatal(&found.name, fault))?;
+    // The answer may be lost, and markers of other lanes may be there already.
+    let written = match (lane, flush.keys) {
+        (0, false) => "no data was written, at most a marker",
+        (_, false) => "no data was written, only markers",
+        (_, true) => "no data was written, but targets may have been emptied",
+    };
+    sink.create(found.marker.as_ref(), &marker, flush)
+        .map_err(|fault| inspect::fatal(&found.name, fault).wrote(written).in_shard(lane))?;
     Ok(marker)
+}
+
+/// What holds for the run that met an error holds for the load only if no earlier run has written something.
+fn in_truth(error: Error, resumes: bool) -> Error {
+    if resumes { error.wrote("nothing more was written") } else { error }
 }
 
 fn changed_source(source: &Source, how: &str) -> Error {

@@ -1,7 +1,7 @@
 //! Turns what the survey found amiss into an error.
 
 use crate::config::Job;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, command_and_key};
 use crate::source::Source;
 use crate::survey::Survey;
 
@@ -32,10 +32,9 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
         error = error.place(
             "refused",
             format!(
-                "{file} byte {}: {} {}: {}",
+                "{file} byte {}: {}: {}",
                 refused.at.offset,
-                refused.command,
-                refused.key,
+                command_and_key(&refused.command, &refused.key),
                 refused.refusal.reason()
             ),
         );

@@ -70,7 +70,7 @@ impl<'s> Run<'s> {
                 .map(|(lane, (sink, queue))| {
                     let mut writer = self.writer(lane, sink, Feed::new(self.plan, lane, Some(queue)));
                     scope.spawn(move || {
-                        let result = writer.load().map(drop);
+                        let result = writer.load().map(drop).map_err(|error| writer.named(error));
                         if result.is_err() {
                             writer.stop.request();
                         }
@@ -255,7 +255,10 @@ pub(super) fn on_all<'s>(
     step: impl Fn(&mut LaneWriter<'s>) -> Result<()> + Sync,
 ) -> Result<()> {
     let results = thread::scope(|scope| {
-        let running: Vec<_> = writers.iter_mut().map(|writer| scope.spawn(|| step(writer))).collect();
+        let running: Vec<_> = writers
+            .iter_mut()
+            .map(|writer| scope.spawn(|| step(writer).map_err(|error| writer.named(error))))
+            .collect();
         running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
     });
     first_cause(results)

@@ -65,7 +65,7 @@ pub fn names(job: &Job) -> Vec<String> {
 pub fn inspect(job: &Job) -> Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::with_capacity(job.topology.sets.len());
     for (lane, set) in job.topology.sets.iter().enumerate() {
-        let next = inspect_one(job, &set.target)?;
+        let next = inspect_one(job, &set.target).map_err(|error| error.in_shard(lane))?;
         let run_id = |found: &Found| found.live.as_ref().map(|live| live.run_id.clone());
         if let Some(other) =
             found.iter().position(|other| run_id(other).is_some() && run_id(other) == run_id(&next))
@@ -170,9 +170,9 @@ pub fn to_delete(job: &Job, found: &[Found]) -> Vec<(String, String)> {
 
 /// Refuses targets that lack what the surveyed source needs.
 pub fn require(job: &Job, found: &[Found], survey: &Survey) -> Result<()> {
-    for (set, found) in job.topology.sets.iter().zip(found) {
+    for (lane, (set, found)) in job.topology.sets.iter().zip(found).enumerate() {
         if let Target::Server(members) = &set.target {
-            require_one(job, members, found, survey)?;
+            require_one(job, members, found, survey).map_err(|error| error.in_shard(lane))?;
         }
     }
     Ok(())

@@ -5,7 +5,8 @@ pub mod values;
 
 pub use commands::{Spot, Step, lanes_of, revisit, scan, split_keys, split_unit, walk};
 
-use crate::error::{Kind, Result, shown};
+use crate::command::keys;
+use crate::error::{Kind, Result};
 use crate::rdb::{Entry, Item};
 use crate::resp::frame::{self, Arguments};
 use crate::route::{Form, Reach, Routed, Rules};
@@ -102,9 +103,7 @@ impl LanePart {
         if let Content::Rdb(_) = self.window.content {
             return self.entry(source, op).map_or_else(Default::default, |entry| values::names(&entry.item));
         }
-        let mut arguments = Arguments::of(self.bytes(source, op));
-        let mut word = || arguments.next().map(shown).unwrap_or_default();
-        (word(), word())
+        keys::told(Arguments::of(self.bytes(source, op)))
     }
 
     /// The number of a split command of this part among the commands of the source.

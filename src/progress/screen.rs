@@ -45,6 +45,16 @@ pub fn print(text: &str) {
     }
 }
 
+/// Takes the bars away for good and prints a line, before the process ends.
+pub fn print_last(text: &str) {
+    if let Some(bars) = BARS.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // If the terminal is gone there is nothing to clear.
+        let _ = bars.clear();
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    write_line(&mut io::stderr(), text);
+}
+
 /// Prints warnings past the bars and keeps them for the report. Clones share one list.
 #[derive(Debug, Clone)]
 pub struct Notices {

@@ -309,3 +309,10 @@ fn shards_are_read_from_the_counters() {
     );
     assert_eq!(ShardReport::all(&counters, Duration::ZERO)[1].commands_per_s, 0.0);
 }
+
+#[test]
+fn one_script_is_told_of_as_one() {
+    use crate::report::load_text::unseen;
+    assert!(unseen(1).starts_with("1 script runs as it stands ("), "{}", unseen(1));
+    assert!(unseen(2).starts_with("2 scripts run as they stand ("), "{}", unseen(2));
+}

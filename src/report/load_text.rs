@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::human;
 use super::load::{IgnoredError, LeftOut, LoadReport, Outcome, Replicas, ShardReport, Times};
 use super::table::{Align, Builder, Mood, heading, labelled, painted, paragraph};
+use crate::error::command_and_key;
 
 impl LoadReport {
     /// The report for people.
@@ -164,8 +165,11 @@ impl LoadReport {
         let mut table = Builder::new(&columns, color);
         for IgnoredError { label, count, first } in &self.ignored_errors {
             let place = format!(
-                "byte {} of {}: {} {}: {}",
-                first.offset_bytes, first.file, first.command, first.key, first.text
+                "byte {} of {}: {}: {}",
+                first.offset_bytes,
+                first.file,
+                command_and_key(&first.command, &first.key),
+                first.text
             );
             table.plain(&[label.clone(), human::count(*count), place]);
         }
@@ -182,7 +186,8 @@ impl LoadReport {
         let mut table = Builder::new(&columns, color);
         for LeftOut { reason, count, first } in &self.left_out {
             let place = first.as_ref().map_or_else(String::new, |first| {
-                format!("byte {} of {}: {} {}", first.offset_bytes, first.file, first.command, first.key)
+                let what = command_and_key(&first.command, &first.key);
+                format!("byte {} of {}: {what}", first.offset_bytes, first.file)
             });
             table.plain(&[reason.clone(), human::count(*count), place]);
         }
@@ -193,7 +198,6 @@ impl LoadReport {
 /// What there is to know of scripts that run, `--accept-scripts`.
 pub(super) fn unseen(scripts: u64) -> String {
     let count = human::counted(scripts, "script");
-    format!(
-        "{count} run as they stand (--accept-scripts); keys they do not declare and deadlines could not be seen"
-    )
+    let run = if scripts == 1 { "runs as it stands" } else { "run as they stand" };
+    format!("{count} {run} (--accept-scripts); keys not declared and deadlines set there could not be seen")
 }

@@ -281,7 +281,7 @@ fn a_refused_source_of_several_files() {
     byte  command    key                                       reason
     ────────────────────────────────────────────────────────────────────────────────────────────────────
                                                                in dump.aof.1.incr.aof
-       0  EVAL       return                                    runs a script, whose keys and deadlines
+       0  EVAL                                                 runs a script, whose keys and deadlines
                                                                cannot be seen
       33  SORT       a                                         reads keys through a pattern, on
                                                                whatever shard they are
@@ -300,7 +300,7 @@ fn a_refused_source_of_several_files() {
     {
       "command": "EVAL",
       "file": "DIR/dump.aof.1.incr.aof",
-      "key": "return",
+      "key": "",
       "offset_bytes": 0,
       "text": "runs a script, whose keys and deadlines cannot be seen"
     }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{
-    Client, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-};
+use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError};
 
 use super::Fault;
 use super::verdict::{self, Refusal};
@@ -21,27 +19,28 @@ pub fn connect(
         Endpoint::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
         Endpoint::Unix(path) => ConnectionAddr::Unix(path.clone()),
     };
-    let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
-    if let Some(credentials) = credentials {
-        settings = settings.set_password(credentials.password.expose());
-        if let Some(username) = &credentials.username {
-            settings = settings.set_username(username);
-        }
-    }
+    let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
     let info = address.into_connection_info()?.set_redis_settings(settings);
-    let connection = Client::open(info)?.get_connection_with_timeout(timeout).map_err(|error| {
-        // A server may repeat the password in its answer (`unknown command 'AUTH', with args …`).
-        let secret = credentials.map(|credentials| credentials.password.expose());
-        match (secret, reply_text(&error)) {
-            (Some(secret), Some(text)) if text.contains(secret) => {
-                RedisError::from((ErrorKind::AuthenticationFailed, "the server refuses to log in"))
-            }
-            _ => error,
-        }
-    })?;
+    let mut connection = Client::open(info)?.get_connection_with_timeout(timeout)?;
     connection.set_read_timeout(Some(timeout))?;
     connection.set_write_timeout(Some(timeout))?;
+    if let Some(credentials) = credentials {
+        log_in(&mut connection, credentials)?;
+    }
     Ok(connection)
+}
+
+/// Not left to the redis crate, which does not tell what the server answers.
+fn log_in(connection: &mut Connection, credentials: &Credentials) -> Result<(), RedisError> {
+    let password = credentials.password.expose();
+    redis::cmd("AUTH").arg(&credentials.username).arg(password).query(connection).map_err(|error| {
+        let Some(text) = reply_text(&error) else { return error };
+        // A server may repeat the password (`unknown command 'AUTH', with args …`).
+        let known = verdict::known_part(text.as_bytes());
+        let (code, detail) =
+            known.split_once(' ').map_or((known.as_str(), None), |(code, detail)| (code, Some(detail)));
+        redis::make_extension_error(code.to_owned(), detail.map(str::to_owned))
+    })
 }
 
 /// The text of a server's error reply as it was sent; `None` if the error is not a reply.

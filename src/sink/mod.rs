@@ -58,7 +58,7 @@ pub struct Answered {
     pub at: crate::source::Position,
     /// Its name, escaped.
     pub command: String,
-    /// The argument after the name, escaped.
+    /// Its key, escaped, see [`crate::command::keys::told`].
     pub key: String,
     /// The error.
     pub text: String,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::reply::Token;
 use super::transaction::Transaction;
 use super::wire::Wire;
-use super::{Applied, Fault, control};
+use super::{Applied, Fault, control, verdict};
 use crate::batch::{Batch, write_commands};
 use crate::marker::Marker;
 use crate::partition::LanePart;
@@ -89,9 +89,9 @@ impl<'s> Pipeline<'s> {
                 None => encode::command(&mut login, &[b"AUTH", password]),
             }
             wire.write_all(&login).map_err(lost)?;
-            if let Token::Error(_) = next_token(&mut wire).map_err(lost)? {
-                // A server may repeat the password in its answer, so that is not shown.
-                return Err(control::refused(&name, b"WRONGPASS"));
+            if let Token::Error(text) = next_token(&mut wire).map_err(lost)? {
+                // A server may repeat the password in its answer.
+                return Err(control::refused(&name, verdict::known_part(&text).as_bytes()));
             }
         }
         let marker_key = lane.rules.marker_key.as_slice();

@@ -192,7 +192,7 @@ impl Transaction {
             Fault::Fatal(error) => {
                 let answered = self.answered(index, &text, source);
                 let error = error.file(source.file(answered.at.segment)).offset(answered.at.offset);
-                Fault::Fatal(error.place("command", answered.command).place("key", answered.key))
+                Fault::Fatal(error.place("command", answered.command).key(answered.key))
             }
             fault => fault,
         }

@@ -67,6 +67,19 @@ pub fn refusal(error: &[u8]) -> Refusal {
     equal(REFUSED_CODES, code).or_else(|| longest_prefix(REFUSED_MESSAGES, message)).unwrap_or(UNEXPECTED)
 }
 
+/// As much of an error reply as stands in the tables below, which is judged like the whole of it: without what a server
+/// may repeat of a command, a password for one.
+pub fn known_part(error: &[u8]) -> String {
+    let (code, message) = code_and_message(error);
+    if code == b"ERR" {
+        let known = REFUSED_MESSAGES.iter().map(|(text, _)| *text);
+        let longest = known.filter(|text| message.starts_with(text.as_bytes())).max_by_key(|text| text.len());
+        return longest.map_or_else(|| "ERR".to_owned(), |text| format!("ERR {text}"));
+    }
+    let known = REFUSED_CODES.iter().find(|(known, _)| known.as_bytes() == code);
+    known.map_or("an error that is not known here", |(code, _)| code).to_owned()
+}
+
 /// What an error element (the bytes after `-`, without CRLF) inside an EXEC's reply means.
 ///
 /// A reply may hold its error deeper inside (HPERSIST on a string in Valkey 9 answers an array that holds

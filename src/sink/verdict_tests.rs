@@ -247,6 +247,26 @@ fn what_an_operator_must_put_right_names_the_remedy() {
 }
 
 #[test]
+fn what_is_shown_of_a_login_repeats_nothing_and_is_judged_alike() {
+    let cases = [
+        ("WRONGPASS invalid username-password pair or user is disabled.", "WRONGPASS"),
+        ("NOAUTH Authentication required.", "NOAUTH"),
+        (
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure?",
+            "ERR AUTH <password> called without any password configured",
+        ),
+        ("ERR unknown command 'AUTH', with args beginning with: 'hunter2' ", "ERR unknown command"),
+        ("ERR hunter2 is wrong", "ERR"),
+        ("hunter2 is wrong", "an error that is not known here"),
+        ("", "an error that is not known here"),
+    ];
+    for (reply, shown) in cases {
+        assert_eq!(known_part(reply.as_bytes()), shown);
+        assert_eq!(refusal(shown.as_bytes()), refusal(reply.as_bytes()), "{reply}");
+    }
+}
+
+#[test]
 fn an_aborted_exec_points_to_the_first_queued_error() {
     assert_eq!(refusal(b"EXECABORT Transaction discarded because of previous errors."), Aborted);
 }

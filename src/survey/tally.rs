@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::command::keys;
 use crate::command::names::{database, names};
 use crate::command::table::TABLE;
 use crate::command::{Class, Rewrite, Spec, deadline, lookup_sub};
-use crate::error::{Result, shown};
+use crate::error::Result;
 use crate::partition::{Spot, Step, lanes_of, split_keys, walk};
 use crate::rdb::Kind;
+use crate::resp::frame::Arguments;
 use crate::route::homes::Filter;
 use crate::route::{Reach, Refusal, Routed, Rules, State, key_hash};
 use crate::source::window::{Content, Window};
@@ -26,7 +28,7 @@ pub struct Refused {
     pub at: Position,
     /// Its name as written, escaped.
     pub command: String,
-    /// The argument after the name, escaped; nearly always its key.
+    /// Its key, escaped, see [`keys::told`].
     pub key: String,
     /// Why.
     pub refusal: Refusal,
@@ -240,7 +242,7 @@ impl Tally {
             Routed::Refused(refusal) => {
                 let offset = window.start.offset + step.start as u64;
                 let at = Position { offset, ..window.start };
-                self.refuse(refusal, at, || (shown(command.name()), shown(command.first())));
+                self.refuse(refusal, at, || keys::told(Arguments::of(command.bytes)));
             }
         }
     }

@@ -242,7 +242,7 @@ fn commands_that_cannot_be_carried_out_are_counted_listed_and_refused() {
     assert_refused(&output, 4, &[&counts[..], &["nothing was written", "--skip-unsupported"]].concat());
     let listed: Vec<usize> = output.stderr.lines().filter_map(|line| listed_at(line, &source)).collect();
     assert_eq!(listed, places[..20], "the first 20 with their places: {output}");
-    for words in ["SORT a", "JSON.SET doc", "EVAL return"] {
+    for words in ["SORT a", "JSON.SET doc", "EVAL: runs a script"] {
         assert!(output.stderr.contains(words), "{output}");
     }
     assert_untouched(&targets);
@@ -348,4 +348,29 @@ fn a_closed_stdout_does_not_end_the_load() {
     assert_eq!(done.status.code(), Some(0), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     assert_same(&reference(&source), &targets);
+}
+
+/// Who has set a variable long ago does not think of it when an option is refused that was never given.
+#[test]
+fn a_bad_value_of_a_variable_names_the_variable() {
+    let cases = [
+        ("REDCLUSTER_LOAD_BATCH_BYTES", "1KB", "--batch-bytes", "4KiB"),
+        ("REDCLUSTER_LOAD_COLOR", "sometimes", "--color", "never"),
+        ("REDCLUSTER_LOAD_VERBOSE", "much", "--verbose", "--json"),
+        ("REDCLUSTER_LOAD_JSON", "perhaps", "--json", "--verbose"),
+        ("REDCLUSTER_LOAD_THREADS", "0", "--threads", "1"),
+        ("REDCLUSTER_LOAD_MARKER_KEY", &"k".repeat(100_000), "--marker-key", "k"),
+    ];
+    let scene = Scene::new();
+    for (variable, bad, option, good) in cases {
+        let loader = scene.loader().args(&["dump.aof", "--shards", "1", "--output", "out"]);
+        let output = loader.clone().env(variable, bad).run();
+        assert_eq!(output.code, Some(2), "{output}");
+        assert!(output.stderr.contains(variable) && output.stderr.contains(option), "{variable}: {output}");
+        if !good.starts_with('-') {
+            // Said on the command line it is the option's.
+            let output = loader.args(&[option, bad]).env(variable, good).run();
+            assert!(output.code == Some(2) && !output.stderr.contains(variable), "{variable}: {output}");
+        }
+    }
 }

@@ -117,7 +117,7 @@ fn scripts_without_keys_need_one_shard() {
     let source = scene.file("dump.aof", bytes);
     let targets = servers(2);
     let output = run(&scene, &source, &targets, &[ACCEPT]);
-    assert_refused(&output, 4, &["1 x runs a script without declared keys"]);
+    assert_refused(&output, 4, &["1 x runs a script without declared keys", ": EVAL: runs a script"]);
     assert_untouched(&targets);
     let one = servers(1);
     scene.load(&source, &one).args(&[ACCEPT, "--checkpoint", "one"]).run_ok();
@@ -133,7 +133,12 @@ fn an_error_that_a_script_makes_up_is_told_apart() {
     let source = scene.file("dump.aof", bytes);
     let output = run(&scene, &source, &servers(1), &[ACCEPT]);
     assert_eq!(output.code, Some(8), "{output}");
-    for words in ["of its own", "BGREWRITEAOF, which leaves no scripts", "--restart --flush-targets"] {
+    for words in [
+        "of its own",
+        "command: eval\n  key: key\n",
+        "BGREWRITEAOF, which leaves no scripts",
+        "--restart --flush-targets",
+    ] {
         assert!(output.stderr.contains(words), "{words:?} is missing: {output}");
     }
 }

@@ -4,7 +4,7 @@
 
 use super::ROUNDS;
 use crate::drill::{self, Drill, Targets, mark, mixed_durable};
-use crate::support::loader::Running;
+use crate::support::loader::{Loader, Running};
 use crate::support::server::Server;
 use std::fs;
 use std::time::Duration;
@@ -72,7 +72,33 @@ fn a_second_signal_leaves_at_once() {
     let output = run.wait(AT_ONCE);
     targets.masters[0].resume();
     assert_eq!(output.code, Some(9), "{output}");
+    assert!(output.stderr.contains("error: a second signal ended the run at once"), "{output}");
     resume(&drill, &targets);
+}
+
+/// Whoever waits is told at once what for, and how not to; with -q only the end is.
+#[test]
+fn a_signal_is_told_while_a_master_hangs() {
+    for quiet in [false, true] {
+        let (drill, targets) = drill(107);
+        let limits = ["--batch-commands", "10", "--batch-bytes", "4KiB", "--in-flight-bytes", "4KiB"];
+        let loader = Loader::new(drill.dir()).arg(drill.source()).masters(&targets.addrs()).args(&limits);
+        let loader = loader.arg(if quiet { "-q" } else { "-v" });
+        let mut run = loader.spawn();
+        drill.wait_for(&mut run, &targets.masters[0], 0.2);
+        targets.masters[0].pause();
+        run.sigterm();
+        if !quiet {
+            drill::wait_for_log(&mut run, "stopping: waiting for what is under way");
+        }
+        run.sigint();
+        let output = run.wait(AT_ONCE);
+        targets.masters[0].resume();
+        assert_eq!(output.code, Some(9), "{output}");
+        assert_eq!(output.stderr.contains("stopping: "), !quiet, "{output}");
+        assert_eq!(output.stderr.matches("a second signal ended the run at once").count(), 1, "{output}");
+        resume(&drill, &targets);
+    }
 }
 
 /// Waiting for a target that is away is no reason to be deaf.
@@ -122,6 +148,7 @@ fn a_rerun_without_one_of_the_masters_changes_nothing() {
     targets.proxies[1].refuse(true);
     let output = drill.load(&targets).run();
     assert_eq!(output.code, Some(5), "{output}");
+    assert!(output.stderr.contains("nothing more was written"), "{output}");
     assert_eq!(targets.marks(), before);
     targets.proxies[1].refuse(false);
     resume(&drill, &targets);
