@@ -33,7 +33,7 @@ const BYTES_PER_US: u128 = 4 << 10;
 /// With fewer keys most of what a server needs is in its processor's cache anyway, see [`crate::batch`].
 const AHEAD_KEYS_MIN: u64 = 200_000;
 /// See [`AHEAD_KEYS_MIN`]; longer than within one data centre.
-const AHEAD_ROUND_TRIP_MAX: Duration = Duration::from_millis(2);
+const AHEAD_ROUND_TRIP_MAX: Duration = Duration::from_millis(5);
 /// Times that a round trip is measured.
 const ROUND_TRIPS: usize = 3;
 
