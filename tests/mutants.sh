@@ -28,7 +28,7 @@ guard|the marker is neither watched nor compared|src/sink/pipeline.rs src/sink/t
 watch|the marker is not watched|src/sink/pipeline.rs|s/encode::command\(&mut text, &\[b"WATCH"\.as_slice\(\), key\]\)/encode::command(&mut text, &[b"UNWATCH".as_slice()])/|@cuts @refusals
 rewrite|a master that was restarted need not rewrite its file|src/sink/server.rs|s/self\.mend_append_only_file\(&mut connection\)\?;/let _ = Self::mend_append_only_file;/|faults::master::an_open
 cut|what stands behind a data file's sure length stays|src/sink/aof/data.rs|s/file\.set_len\(.*?\)\?;//|kill::killed_while_going_on
-settle|the offset is taken off every deadline|src/sink/settle.rs|s/if d>=o then/if d>0 then/|faults::settle::killed_while_deadlines
+settle|the offset is taken off every deadline|src/sink/settle.rs|s/if t>=o then/if t>0 then/g|faults::settle::killed_while_deadlines
 checkpoint|nothing is written down before markers are removed|src/job/load.rs|s/run\.enter\(Status::Finishing\)\?;//|faults::settle::killed_after_the_last
 END
 }
