@@ -48,7 +48,7 @@ impl Sent {
 struct Touched(Vec<u64>);
 
 /// The keys that the steps between two barriers touch.
-struct Touches {
+struct TouchedKeys {
     /// All but those of plain SETs that may be merged.
     others: Touched,
     /// Those that more than one step touches, or one that has several.
@@ -82,7 +82,7 @@ pub fn order(part: &LanePart, batch: &Batch, source: &Source) -> Vec<Sent> {
     let mut order = Order {
         part,
         window: part.window.bytes(source),
-        touches: Touches { others: Touched::new(), several: Touched::new() },
+        touches: TouchedKeys { others: Touched::new(), several: Touched::new() },
         sent: Vec::with_capacity(batch.ops.len()),
     };
     let mut from = batch.ops.start;
@@ -106,7 +106,7 @@ struct Order<'m> {
     part: &'m LanePart,
     /// The bytes of its window.
     window: &'m [u8],
-    touches: Touches,
+    touches: TouchedKeys,
     sent: Vec<Sent>,
 }
 
@@ -119,7 +119,7 @@ fn small_set(op: &Op) -> Option<u32> {
 
 impl Order<'_> {
     fn touch(&mut self, steps: Range<usize>) {
-        let Touches { others, several } = &mut self.touches;
+        let TouchedKeys { others, several } = &mut self.touches;
         let steps = &self.part.ops[steps];
         for op in steps.iter().filter(|op| small_set(op).is_none()) {
             match op.reach {

@@ -155,7 +155,7 @@ mod tests {
             ("EVAL body 1", ""),
         ];
         for (command, key) in cases {
-            let name = command.split(' ').next().unwrap().to_owned();
+            let name = command.split(' ').next().unwrap_or_default().to_owned();
             assert_eq!(told(command.split(' ').map(str::as_bytes)), (name, key.to_owned()), "{command}");
         }
     }

@@ -30,7 +30,8 @@ const WRITE_BYTES: usize = 128 << 10;
 const COMMANDS_PER_US: u128 = 4;
 /// See [`COMMANDS_PER_US`], for large values.
 const BYTES_PER_US: u128 = 4 << 10;
-/// With fewer keys most of what a server needs is in its processor's cache anyway, see [`crate::batch`].
+/// With fewer keys most of what a server needs is in its processor's cache anyway. A choice between 80,000, where looking
+/// ahead gains nothing, and millions, see docs/benchmarks.md.
 const AHEAD_KEYS_MIN: u64 = 200_000;
 /// See [`AHEAD_KEYS_MIN`]; longer than within one data centre.
 const AHEAD_ROUND_TRIP_MAX: Duration = Duration::from_millis(5);
