@@ -9,9 +9,11 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 mod ahead;
+mod append;
 pub mod order;
 mod value;
 
+pub use append::append_commands;
 use order::{SET_START_BYTES, Sent, order};
 
 use crate::command::{Rewrite, deadline, lookup, trim};
@@ -120,11 +122,10 @@ pub struct Written {
     pub sent: Vec<Sent>,
 }
 
-/// Writes the commands of a batch; `db` is the database that is selected before.
+/// Writes the commands of a batch for a live server; `db` is the database that is selected before.
 ///
-/// A live server gets them in another order and plain SETs merged, and keys looked at ahead if `looks_ahead`; a file
-/// gets every step as a command of its own. Large arguments are handed to `out` as they lie in the map, so that a
-/// buffering writer passes them on uncopied.
+/// They come in another order and plain SETs merged, and keys looked at ahead if `looks_ahead`. Large arguments are
+/// handed to `out` as they lie in the map, so that a buffering writer passes them on uncopied.
 pub fn write_commands<W: Write>(
     out: &mut W,
     source: &Source,
@@ -134,31 +135,11 @@ pub fn write_commands<W: Write>(
     (db, looks_ahead): (u32, bool),
 ) -> io::Result<Written> {
     let takes = rules.live.get(lane).copied().flatten();
-    let steps = batch.ops.start as u32..batch.ops.end as u32;
-    let planned = match takes {
-        Some(_) if looks_ahead => ahead::plan(order(part, batch, source), part),
-        Some(_) => order(part, batch, source),
-        None => steps.map(Sent::One).collect(),
-    };
-    let mut writer = Commands {
-        out,
-        source,
-        rules,
-        lane,
-        part,
-        window: part.window.bytes(source),
-        db,
-        text: Vec::new(),
-        brought: HashSet::new(),
-        bodies: 0,
-    };
+    let ordered = order(part, batch, source);
+    let planned = if looks_ahead { ahead::plan(ordered, part) } else { ordered };
+    let mut writer = Commands::new(out, source, rules, lane, part, db);
     let mut sent = Vec::with_capacity(planned.len());
-    let mut before = 0;
-    let selects = part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
-    if batch.db != db && !selects {
-        writer.select(batch.db)?;
-        before = 1;
-    }
+    let before = usize::from(writer.begin(batch)?);
     for (nth, step) in planned.iter().enumerate() {
         let commands = match step {
             Sent::One(step) => writer.one(&part.ops[*step as usize], takes)?,
@@ -191,6 +172,28 @@ struct Commands<'w, W> {
 }
 
 impl<'w, W: Write> Commands<'w, W> {
+    fn new(
+        out: &'w mut W,
+        source: &'w Source,
+        rules: &'w Rules,
+        lane: usize,
+        part: &'w LanePart,
+        db: u32,
+    ) -> Self {
+        let (window, text) = (part.window.bytes(source), Vec::new());
+        Commands { out, source, rules, lane, part, window, db, text, brought: HashSet::new(), bodies: 0 }
+    }
+
+    /// Selects the database of a batch's first command; whether that took a command.
+    fn begin(&mut self, batch: &Batch) -> io::Result<bool> {
+        let selects = self.part.ops.get(batch.ops.start).is_some_and(|op| op.action == Action::Select);
+        let selected = batch.db == self.db || selects;
+        if !selected {
+            self.select(batch.db)?;
+        }
+        Ok(!selected)
+    }
+
     fn select(&mut self, db: u32) -> io::Result<()> {
         let mut command = Vec::with_capacity(32);
         encode::select(&mut command, db);

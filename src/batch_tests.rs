@@ -195,9 +195,12 @@ fn sets_do_not_pass_what_may_touch_anything() {
 
 #[test]
 fn files_get_every_command() {
-    let mut parts = parts(1, &["SET a 1", "SET b 2"]);
-    parts.rules.live = vec![None];
-    assert_eq!(parts.batches(0, 100, 1 << 20), ["SET a 1; SET b 2"]);
+    let parts = parts(1, &["SET a 1", "SET b 2"]);
+    let part = &parts.parts[0][0];
+    let batch = Batches::new(part, 100, 1 << 20).next().expect("a batch");
+    let mut out = Vec::new();
+    let db = append_commands(&mut out, &parts.source, &parts.rules, 0, (part, &batch), 0).expect("memory");
+    assert_eq!((text(&out).as_str(), db), ("SET a 1; SET b 2", 0));
 }
 
 /// Most of these collide: few keys, few fields.

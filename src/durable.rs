@@ -1,8 +1,7 @@
 //! Files that are either the old or the new, whatever happens in between; and locks on files.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Seek, Write};
-use std::num::NonZeroU64;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,59 +11,6 @@ use std::time::{Duration, Instant};
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 /// The pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-
-/// So many bytes are worth a call of the system.
-const BEGUN_BYTES: u64 = 8 << 20;
-
-/// A file whose bytes begin their way onto the disk while more are being written, so that little of it is left for
-/// [`Appended::sync`].
-#[derive(Debug)]
-pub struct Appended {
-    file: File,
-    /// Where the next byte goes.
-    length: u64,
-    /// What lies before is on its way.
-    begun: u64,
-}
-
-impl Appended {
-    /// Goes on behind the file's present position.
-    pub fn new(mut file: File) -> io::Result<Self> {
-        let length = file.stream_position()?;
-        Ok(Appended { file, length, begun: length })
-    }
-
-    /// Brings everything onto the disk; the file's length.
-    pub fn sync(&mut self) -> io::Result<u64> {
-        self.file.sync_data()?;
-        self.begun = self.length;
-        Ok(self.length)
-    }
-}
-
-impl Write for Appended {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.length += written as u64;
-        let more = self.length - self.begun;
-        if more >= BEGUN_BYTES {
-            // Linux starts to write pages that are not to be kept, and keeps them as long as they are not on the disk
-            // (`generic_fadvise` in mm/fadvise.c). Only advice: that it fails does no harm.
-            let _ = rustix::fs::fadvise(
-                &self.file,
-                self.begun,
-                NonZeroU64::new(more),
-                rustix::fs::Advice::DontNeed,
-            );
-            self.begun = self.length;
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
 
 /// Locks a file for as long as it is open.
 pub fn lock(file: &File) -> Result<(), TryLockError> {

@@ -24,7 +24,7 @@ use crate::partition::{self, Spot, Step, walk};
 use crate::rdb::Item;
 use crate::route::homes::Filter;
 use crate::route::{Command, Reach, Routed, Rules, Touches, key_hash};
-use crate::source::window::{Content, Tail, Window, Windows};
+use crate::source::window::{Behind, Content, Tail, Window, Windows};
 use crate::source::{Position, Source};
 
 /// Most commands that are remembered for [`Survey::spots`]: 48 MiB.
@@ -100,71 +100,169 @@ fn survey_to(
     end: Position,
     advance: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Survey> {
-    let lanes = rules.lanes();
     let group = WINDOWS_PER_THREAD * rayon::current_num_threads();
+    let (ties, fingerprints) = (Filter::default(), Fingerprints::new());
+    let look = |window: &Window| look_at(source, window, rules, (&ties, &fingerprints));
     let mut windows = Windows::new(source, window_bytes, end);
-    let mut found: Vec<Surveyed> = Vec::new();
-    let mut hasher = crc32fast::Hasher::new();
-    let mut tally = Tally::new(lanes);
-    let ties = Filter::default();
-    let fingerprints = Fingerprints::new();
-    let mut duplicates = Duplicates::new(source);
-    let (mut spots, mut spots_count) = (Some(Vec::new()), 0);
-    let mut next = take(&mut windows, group)?;
-    while !next.is_empty() {
+    let mut found = Found::new(source, rules.lanes());
+    let mut trust = Trust::default();
+    let mut next: Vec<Window> = Vec::new();
+    loop {
+        // Windows that lie where they were guessed to need not be stepped over first.
+        if next.is_empty() && trust.is_due() {
+            let foreseen = windows.foresee(group)?;
+            let looked: Vec<_> = foreseen.par_iter().map(look).collect();
+            let right = found.add_foreseen(&mut windows, foreseen.iter().zip(looked));
+            trust.learn(right > 0 && right == foreseen.len());
+            advance(source.bytes_before(windows.at()))?;
+            continue;
+        }
+        if next.is_empty() {
+            next = take(&mut windows, group)?;
+        }
+        if next.is_empty() {
+            break;
+        }
+        trust.wait();
         // One thread steps over the frames of the next windows while the others look into these.
-        let (tallies, after) = rayon::join(
-            || {
-                next.par_iter()
-                    .map(|window| look_at(source, window, rules, (&ties, &fingerprints)))
-                    .collect::<Result<Vec<_>>>()
-            },
-            || take(&mut windows, group),
+        let (looked, after) = rayon::join(
+            || next.par_iter().map(look).collect::<Result<Vec<_>>>(),
+            || if trust.is_due() { Ok(Vec::new()) } else { take(&mut windows, group) },
         );
-        let tallies = tallies?;
-        duplicates.add(&tallies.iter().map(|(tally, _)| tally.fingerprints.as_slice()).collect::<Vec<_>>());
-        for (window, (mut window_tally, window_hasher)) in next.iter().zip(tallies) {
-            found.push(Surveyed {
-                window: *window,
-                sum: window_hasher.clone().finalize(),
-                before: tally.total,
-            });
-            hasher.combine(&window_hasher);
-            tally.add(&window_tally);
-            spots_count += window_tally.spots.len();
-            window_tally.spots.shrink_to_fit();
-            spots = spots.filter(|_| spots_count <= SPOTS_MAX);
-            spots.iter_mut().for_each(|spots| spots.push(std::mem::take(&mut window_tally.spots)));
+        let looked = looked?;
+        found
+            .duplicates
+            .add(&looked.iter().map(|looked| looked.tally.fingerprints.as_slice()).collect::<Vec<_>>());
+        for (window, looked) in next.iter().zip(looked) {
+            found.add(window, looked);
             advance(source.bytes_before(end_of(window)))?;
         }
         next = after?;
     }
     let go_on = || advance(source.bytes_before(windows.at()));
-    duplicates.refuse(&Look { source, windows: &found, fingerprints: &fingerprints, go_on: &go_on })?;
+    let look = Look { source, windows: &found.windows, fingerprints: &fingerprints, go_on: &go_on };
+    found.duplicates.refuse(&look)?;
     let end = windows.tail().map_or(windows.at(), |tail| tail.at);
     Ok(Survey {
         end,
         tail: windows.tail(),
-        sum: hasher.finalize(),
-        windows: found,
-        tally,
+        sum: found.hasher.finalize(),
+        windows: found.windows,
+        tally: found.tally,
         ties: Arc::new(ties),
-        spots,
+        spots: found.spots,
     })
 }
 
-/// Counts a window; also gives the hasher that has seen its bytes.
+/// Whether windows are guessed or cut.
+#[derive(Debug, Default)]
+struct Trust {
+    /// Groups that are to be cut before the next guess.
+    groups: u32,
+    /// Groups that were cut after the last guess that was wrong.
+    patience: u32,
+}
+
+impl Trust {
+    /// Most groups that are cut between two guesses.
+    const PATIENCE_MAX: u32 = 64;
+
+    /// Whether the next windows are to be guessed.
+    fn is_due(&self) -> bool {
+        self.groups == 0
+    }
+
+    /// Takes in that a group is cut.
+    fn wait(&mut self) {
+        self.groups = self.groups.saturating_sub(1);
+    }
+
+    /// Takes in whether all of a guess was right. Each that was not leaves the more to be cut.
+    fn learn(&mut self, right: bool) {
+        self.patience = if right { 0 } else { (self.patience * 2).clamp(1, Trust::PATIENCE_MAX) };
+        self.groups = self.patience;
+    }
+}
+
+/// What the survey has found so far.
+struct Found {
+    windows: Vec<Surveyed>,
+    hasher: crc32fast::Hasher,
+    tally: Tally,
+    duplicates: Duplicates,
+    /// See [`Survey::spots`].
+    spots: Option<Vec<Vec<Spot>>>,
+    spots_count: usize,
+}
+
+impl Found {
+    fn new(source: &Source, lanes: usize) -> Self {
+        Found {
+            windows: Vec::new(),
+            hasher: crc32fast::Hasher::new(),
+            tally: Tally::new(lanes),
+            duplicates: Duplicates::new(source),
+            spots: Some(Vec::new()),
+            spots_count: 0,
+        }
+    }
+
+    /// Adds what was found in windows that were guessed, as far as the guess was right; how many that are.
+    fn add_foreseen<'w>(
+        &mut self,
+        windows: &mut Windows<'_>,
+        looked: impl Iterator<Item = (&'w Window, Result<Looked>)>,
+    ) -> usize {
+        let before = self.windows.len();
+        for (window, looked) in looked {
+            // What cannot be read is told when it is stepped over.
+            let Ok(looked) = looked else { break };
+            if !looked.behind.is_some_and(|behind| windows.accept(window, behind)) {
+                break;
+            }
+            self.add(window, looked);
+        }
+        self.windows.len() - before
+    }
+
+    /// Adds what was found in the next window.
+    fn add(&mut self, window: &Window, Looked { mut tally, hasher, .. }: Looked) {
+        let sum = hasher.clone().finalize();
+        self.windows.push(Surveyed { window: *window, sum, before: self.tally.total });
+        self.hasher.combine(&hasher);
+        self.tally.add(&tally);
+        self.spots_count += tally.spots.len();
+        tally.spots.shrink_to_fit();
+        if self.spots_count > SPOTS_MAX {
+            self.spots = None;
+        }
+        if let Some(spots) = &mut self.spots {
+            spots.push(tally.spots);
+        }
+    }
+}
+
+/// What was found in a window.
+struct Looked {
+    tally: Tally,
+    /// Has seen its bytes.
+    hasher: crc32fast::Hasher,
+    /// The state behind it, if it is of commands.
+    behind: Option<Behind>,
+}
+
 fn look_at(
     source: &Source,
     window: &Window,
     rules: &Rules,
     (ties, fingerprints): (&Filter, &Fingerprints),
-) -> Result<(Tally, crc32fast::Hasher)> {
+) -> Result<Looked> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(window.bytes(source));
     // Numbers of commands do not matter yet.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
-    Ok((tally::tally(source, &surveyed, rules, (ties, fingerprints))?, hasher))
+    let (tally, behind) = tally::tally(source, &surveyed, rules, (ties, fingerprints))?;
+    Ok(Looked { tally, hasher, behind })
 }
 
 /// Finds out which commands are the last on their keys: a pass of its own over a surveyed source, for
@@ -200,6 +298,7 @@ pub fn touches(
                 Routed::State(_) | Routed::Nowhere | Routed::Tied | Routed::Refused(_) => {}
             }
         })
+        .map(drop)
     };
     survey.windows.par_iter().try_for_each(look)?;
     Ok(touches)
@@ -224,3 +323,7 @@ fn take(windows: &mut Windows<'_>, most: usize) -> Result<Vec<Window>> {
 fn end_of(window: &Window) -> Position {
     Position { segment: window.start.segment, offset: window.end }
 }
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@ use crate::command::{Spec, lookup};
 use crate::error::Result;
 use crate::resp::frame::{self, Record};
 use crate::route::{Command, Routed, Rules, State};
+use crate::source::window::Behind;
 use crate::source::{Position, Source};
 use crate::survey::Surveyed;
 
@@ -85,7 +86,7 @@ pub fn walk<'s>(
     surveyed: &Surveyed,
     rules: &Rules,
     visit: impl FnMut(&Step<'s>),
-) -> Result<()> {
+) -> Result<Behind> {
     scan(
         source,
         surveyed,
@@ -101,7 +102,7 @@ pub fn scan<'s>(
     surveyed: &Surveyed,
     route: impl Fn(Option<&'static Spec>, &Command<'s>, bool) -> Routed,
     mut visit: impl FnMut(&Step<'s>),
-) -> Result<()> {
+) -> Result<Behind> {
     let window = &surveyed.window;
     let mut ordinal = surveyed.before;
     let bytes = window.bytes(source);
@@ -110,8 +111,9 @@ pub fn scan<'s>(
     let mut transactions = u32::from(window.in_transaction);
     let mut transaction = transactions;
     let mut framer = frame::Framer::default();
+    let mut start = 0;
     while !rest.is_empty() {
-        let start = bytes.len() - rest.len();
+        start = bytes.len() - rest.len();
         match framer.record(rest) {
             Ok((next, Record::Command(head))) => {
                 ordinal += 1;
@@ -146,7 +148,7 @@ pub fn scan<'s>(
             }
         }
     }
-    Ok(())
+    Ok(Behind { last: start as u64, db, in_transaction: transaction != 0 })
 }
 
 /// The lanes that a splittable command has keys on, in order, each once.

@@ -139,7 +139,9 @@ pub fn partition(source: &Source, surveyed: &Surveyed, rules: &Rules) -> Result<
     let part = LanePart { window: *window, sum: *sum, stamp, ops: Vec::new(), ordinals: Vec::new() };
     let mut split = Split { parts: vec![part; lanes], selected: vec![window.db; lanes], torn: None };
     match window.content {
-        Content::Commands => walk(source, surveyed, rules, |step| split.command(step, rules))?,
+        Content::Commands => {
+            walk(source, surveyed, rules, |step| split.command(step, rules))?;
+        }
         Content::Rdb(_) => values::walk(source, surveyed, rules, |step| {
             split.entry(&step);
             Ok(())

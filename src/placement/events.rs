@@ -85,7 +85,9 @@ pub(super) fn in_window(
     };
     match spots {
         Some(spots) => revisit(source, surveyed, spots, route, visit)?,
-        None => scan(source, surveyed, route, visit)?,
+        None => {
+            scan(source, surveyed, route, visit)?;
+        }
     }
     Ok(events)
 }

@@ -15,6 +15,9 @@ use crate::route::Command;
 /// A transaction of the source larger than this is cut, so that memory stays bounded.
 pub const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
 
+/// How far behind the place where a window may end the next command is looked for.
+const FORESEEN_WITHIN: usize = 16 << 10;
+
 const REPAIR: &str = "take the file from the server or a backup again, redis-server refuses this one too; or cut it \
                       with redis-check-aof --fix, by which the damaged place and all that lies behind is lost";
 
@@ -73,6 +76,17 @@ impl Window {
     }
 }
 
+/// The reader's state behind a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Offset of the window's last record in it.
+    pub last: u64,
+    /// The selected database.
+    pub db: u32,
+    /// Whether a MULTI is open.
+    pub in_transaction: bool,
+}
+
 /// The error for an RDB part that cannot be read.
 pub fn unreadable(source: &Source, segment: u32, fault: rdb::Fault) -> Error {
     let at = |offset: u64| Position { segment, offset };
@@ -127,6 +141,15 @@ struct Part {
     version: Version,
     /// The checksum of its bytes so far.
     digest: crc64::Digest,
+}
+
+/// Where the first line from `from` on begins that looks like a command's or an annotation's; `None` if there is none
+/// nearby, or only the segment's end.
+fn line_of_command(segment: &[u8], from: u64) -> Option<u64> {
+    let before = from.saturating_sub(2) as usize;
+    let near = segment.get(before..segment.len().min(before.saturating_add(FORESEEN_WITHIN)))?;
+    let found = near.windows(3).position(|bytes| matches!(bytes, b"\r\n*" | b"\r\n#"))?;
+    Some((before + found + 2) as u64)
 }
 
 /// Steps over the windows of a source, checking its framing and the checksums of its RDB parts on the way.
@@ -195,6 +218,39 @@ impl<'s> Windows<'s> {
             self.part = Some(Part { version, digest: crc64::Digest::new() });
         }
         Ok(self.part.is_some())
+    }
+
+    /// Guesses where the next windows lie, at most so many, from where lines begin as commands do: they are right if they
+    /// end where one does, and leave the reader's state as it was, which [`Windows::accept`] decides.
+    pub fn foresee(&self, most: usize) -> Result<Vec<Window>> {
+        let (segment, mut start) = (self.segment_bytes(), self.at);
+        let begins_rdb = start.offset == 0 && rdb::is_rdb(segment);
+        let mut foreseen = Vec::new();
+        if self.done || self.part.is_some() || self.multi.is_some() || begins_rdb {
+            return Ok(foreseen);
+        }
+        self.source.check(start.segment)?;
+        while foreseen.len() < most {
+            let Some(end) = line_of_command(segment, start.offset.saturating_add(self.window_bytes)) else {
+                break;
+            };
+            let content = Content::Commands;
+            foreseen.push(Window { start, end, db: self.db, in_transaction: false, content });
+            start.offset = end;
+        }
+        Ok(foreseen)
+    }
+
+    /// Goes on behind a foreseen window that was walked through, if it is the one that comes next: `behind` is the state
+    /// that its commands lead to.
+    pub fn accept(&mut self, window: &Window, behind: Behind) -> bool {
+        let ends_there = behind.last < self.window_bytes && self.window_bytes <= window.len();
+        let same_state = behind.db == self.db && !behind.in_transaction;
+        let is_next = window.start == self.at && ends_there && same_state;
+        if is_next {
+            self.at.offset = window.end;
+        }
+        is_next
     }
 
     /// Walks entries up to the next place where a window may end, or to the end of the RDB part.

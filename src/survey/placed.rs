@@ -86,7 +86,7 @@ fn count_again(
     let unused = (&Filter::default(), &Fingerprints::new());
     let look = |surveyed: &Surveyed| {
         go_on()?;
-        tally::tally(source, surveyed, rules, unused)
+        tally::tally(source, surveyed, rules, unused).map(|(tally, _)| tally)
     };
     let mut total = Tally::new(rules.lanes());
     for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {
@@ -161,7 +161,9 @@ fn in_commands(
     };
     match spots {
         Some(spots) => revisit(source, surveyed, spots, route, visit)?,
-        None => scan(source, surveyed, route, visit)?,
+        None => {
+            scan(source, surveyed, route, visit)?;
+        }
     }
     Ok(change)
 }

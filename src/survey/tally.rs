@@ -12,7 +12,7 @@ use crate::rdb::Kind;
 use crate::resp::frame::Arguments;
 use crate::route::homes::Filter;
 use crate::route::{Reach, Refusal, Routed, Rules, State, key_hash};
-use crate::source::window::{Content, Window};
+use crate::source::window::{Behind, Content, Window};
 use crate::source::{Position, Source};
 use crate::survey::duplicates::Fingerprints;
 use crate::survey::values::{self, Biggest, KindTally};
@@ -168,20 +168,21 @@ fn add_all<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>
     }
 }
 
-/// Counts one window. The keys of commands that tie names together are added to `ties`.
+/// Counts one window; also gives the state behind it, if it is of commands. The keys of commands that tie names together
+/// are added to `ties`.
 pub fn tally(
     source: &Source,
     surveyed: &Surveyed,
     rules: &Rules,
     (ties, fingerprints): (&Filter, &Fingerprints),
-) -> Result<Tally> {
+) -> Result<(Tally, Option<Behind>)> {
     let mut tally = Tally::new(rules.lanes());
     let mut names = Names::new();
     if let Content::Rdb(_) = surveyed.window.content {
         values::tally(source, surveyed, rules, fingerprints, &mut tally)?;
-        return Ok(tally);
+        return Ok((tally, None));
     }
-    walk(source, surveyed, rules, |step| {
+    let behind = walk(source, surveyed, rules, |step| {
         tally.total += 1;
         if let Some(spec) = names.count(step) {
             tally.look_into(spec, &{ *step }, rules.clock);
@@ -195,7 +196,7 @@ pub fn tally(
         tally.count(step, &surveyed.window, rules);
     })?;
     names.add_to(&mut tally);
-    Ok(tally)
+    Ok((tally, Some(behind)))
 }
 
 /// Whether a command may tie names together, end their lives, or give a database another number; see

@@ -1,19 +1,20 @@
 //! The files of an append-only file under construction.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::growing::Growing;
 use super::layout::Layout;
-use crate::durable::{self, Appended};
+use crate::durable;
 use crate::partition::{Action, LanePart};
 use crate::rdb::{Version, crc64};
 use crate::resp::encode;
 use crate::sink::OwnCommand;
 use crate::source::Source;
 
-/// Bytes gathered before they are written; larger arguments are written from where they lie.
-const WRITE_BYTES: usize = 1 << 20;
+/// Bytes of a file that are read at a time.
+const READ_BYTES: usize = 64 << 10;
 /// What ends an RDB part, and what selects a database in it (rdb.h).
 const END: u8 = 255;
 const SELECT_DB: u8 = 254;
@@ -62,7 +63,7 @@ pub(super) struct Data {
     /// Held as long as this is open.
     _lock: File,
     pub(super) layout: Layout,
-    out: Option<BufWriter<Appended>>,
+    out: Option<Growing>,
     /// The RDB part that is under way.
     rdb: Option<RdbPart>,
     /// The database that is selected.
@@ -101,14 +102,14 @@ impl Data {
             if let Some(part) = part {
                 data.rdb = Some(RdbPart { digest: digest_of(&mut file)?, ..part });
             }
-            file.seek(SeekFrom::End(0))?;
-            data.out = Some(BufWriter::with_capacity(WRITE_BYTES, Appended::new(file)?));
+            let length = file.metadata()?.len();
+            data.out = Some(Growing::new(file, length)?);
         }
         Ok(data)
     }
 
     /// Where commands are to be written, and the database that is selected there.
-    pub(super) fn commands(&mut self) -> io::Result<(&mut BufWriter<Appended>, u32)> {
+    pub(super) fn commands(&mut self) -> io::Result<(&mut Growing, u32)> {
         self.end_rdb()?;
         if self.out.is_none() || self.layout.files().last().is_some_and(|name| name.ends_with(".rdb")) {
             self.next_file(false)?;
@@ -196,8 +197,7 @@ impl Data {
     /// Brings everything onto the disk.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if let Some(out) = &mut self.out {
-            out.flush()?;
-            self.layout.length = out.get_mut().sync()?;
+            self.layout.length = out.sync()?;
         }
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Data {
         let name = layout.files().pop().ok_or_else(not_open)?;
         let file = File::create(self.directory.join(name))?;
         durable::sync_directory(&self.directory)?;
-        self.out = Some(BufWriter::with_capacity(WRITE_BYTES, Appended::new(file)?));
+        self.out = Some(Growing::new(file, 0)?);
         self.layout = layout;
         self.db = NO_DB;
         Ok(())
@@ -237,7 +237,7 @@ fn not_open() -> io::Error {
 
 fn digest_of(file: &mut File) -> io::Result<crc64::Digest> {
     let mut digest = crc64::Digest::new();
-    let mut buffer = vec![0; WRITE_BYTES];
+    let mut buffer = vec![0; READ_BYTES];
     file.seek(SeekFrom::Start(0))?;
     loop {
         match file.read(&mut buffer)? {

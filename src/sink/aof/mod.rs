@@ -6,6 +6,7 @@
 //! starts from half a load. Names and texts are documented in docs/formats.md.
 
 mod data;
+mod growing;
 mod layout;
 
 pub use layout::{MARKER_FILE, read_marker};
@@ -19,7 +20,7 @@ use self::data::{Data, RdbPart, Unopened};
 use self::layout::{APPEND_DIRECTORY, Layout, MANIFEST_FILE};
 use super::exchange::Flush;
 use super::{Applied, Attached, Fault, OwnCommand, Shifted, Sink};
-use crate::batch::{Batch, write_commands};
+use crate::batch::{Batch, append_commands};
 use crate::durable;
 use crate::error::{Error, Kind};
 use crate::marker::{Marker, Phase};
@@ -121,8 +122,8 @@ impl<'s> AofSink<'s> {
             return data.entries(part, batch.ops.clone(), batch.db, self.source, version);
         }
         let (out, db) = data.commands()?;
-        let written = write_commands(out, self.source, self.rules, self.lane, (part, batch), (db, false))?;
-        data.selected(written.db);
+        let selected = append_commands(out, self.source, self.rules, self.lane, (part, batch), db)?;
+        data.selected(selected);
         Ok(())
     }
 
