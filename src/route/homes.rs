@@ -61,8 +61,8 @@ impl Hasher for Identity {
 /// A map by name.
 pub type ByName<V> = HashMap<NameHash, V, BuildHasherDefault<Identity>>;
 
-/// Tells in constant memory of most keys that they are not in a set: a bit for each value of the low bits of their
-/// crc32. Takes no memory before the first key.
+/// Tells in constant memory of most keys that they are not in a set: two bits of one word, which bits of their crc32
+/// name, are set for all that are. Takes no memory before the first key.
 #[derive(Debug)]
 pub struct Filter {
     words: OnceLock<Vec<AtomicU64>>,
@@ -71,8 +71,8 @@ pub struct Filter {
 
 /// Most bits of a [`Filter`]: 16 MiB.
 const FILTER_BITS_MAX: u32 = 1 << 27;
-/// Bits for each key of a known number: one key of 16 that are not in the set is taken for one that is. More would
-/// cost more, since they would not stay in the processor's cache.
+/// Bits for each key of a known number: one key of about 50 that are not in the set is taken for one that is. More
+/// would cost more, since they would not stay in the processor's cache.
 const FILTER_BITS_PER_KEY: u32 = 16;
 
 impl Default for Filter {
@@ -96,21 +96,23 @@ impl Filter {
             words.resize_with((self.bits / u64::BITS) as usize, AtomicU64::default);
             words
         });
-        let (word, bit) = self.place(hash);
-        words[word].fetch_or(bit, Ordering::Relaxed);
+        let (word, bits) = self.place(hash);
+        words[word].fetch_or(bits, Ordering::Relaxed);
     }
 
     /// Whether a key may be in the set.
     #[inline]
     pub fn may_have(&self, hash: u32) -> bool {
-        let (word, bit) = self.place(hash);
-        self.words.get().is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+        let (word, bits) = self.place(hash);
+        self.words.get().is_some_and(|words| words[word].load(Ordering::Relaxed) & bits == bits)
     }
 
     #[inline]
     fn place(&self, hash: u32) -> (usize, u64) {
-        let bit = hash & (self.bits - 1);
-        ((bit / u64::BITS) as usize, 1 << (bit % u64::BITS))
+        let word = (hash & (self.bits - 1)) / u64::BITS;
+        // The highest bits, which the word's number has no use for but in the largest filters.
+        let other = hash >> (u32::BITS - u64::BITS.ilog2());
+        (word as usize, 1 << (hash % u64::BITS) | 1 << other)
     }
 }
 
@@ -192,12 +194,6 @@ impl Homes {
     #[inline]
     pub fn stay(&self, db: u32, key: &[u8], hash: u32, ordinal: u64) -> Option<Stay> {
         if self.filter.may_have(hash) { self.look_up(db, key, ordinal) } else { None }
-    }
-
-    /// Whether a key of this crc32 may have a name here.
-    #[inline]
-    pub fn may_have(&self, hash: u32) -> bool {
-        self.filter.may_have(hash)
     }
 
     #[inline(never)]

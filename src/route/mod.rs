@@ -69,10 +69,11 @@ impl Routing {
         lane != self.own_lane(hash) && homes.stay(db, key, hash, ordinal).is_some_and(|stay| stay.lasts)
     }
 
-    /// Tells of most keys that none of their names has a home away from its own lane.
+    /// Whether command number `ordinal` finds what `key` names in database `db` away from the key's own lane.
     #[inline]
-    pub fn may_have_home(&self, key: &[u8]) -> bool {
-        self.homes.as_ref().is_some_and(|homes| homes.may_have(key_hash(key)))
+    pub fn is_away(&self, db: u32, key: &[u8], ordinal: u64) -> bool {
+        let stay = self.homes.as_ref().and_then(|homes| homes.stay(db, key, key_hash(key), ordinal));
+        stay.is_some_and(|stay| stay.lane.is_some())
     }
 
     /// The lane on which a key of this crc32 belongs at the end: `hash % shards`.

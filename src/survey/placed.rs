@@ -168,12 +168,18 @@ fn in_commands(
     Ok(change)
 }
 
+/// Whether the key of a command is away from its own lane.
+#[inline]
+fn is_away(command: &Command<'_>, rules: &Rules) -> bool {
+    rules.routing.is_away(command.db, command.first(), command.ordinal)
+}
+
 /// Whether a command changes the reader's state, or may go elsewhere than to its keys' own lanes.
 #[inline]
 fn may_differ(spec: &Spec, command: &Command<'_>, rules: &Rules) -> bool {
     match spec.class {
-        Class::Keyed if spec.keys == Keys::FIRST => rules.routing.may_have_home(command.first()),
-        Class::Splittable if command.head.argc == 2 => rules.routing.may_have_home(command.first()),
+        Class::Keyed if spec.keys == Keys::FIRST => is_away(command, rules),
+        Class::Splittable if command.head.argc == 2 => is_away(command, rules),
         Class::Read | Class::Discard => false,
         _ => true,
     }
@@ -183,7 +189,7 @@ fn in_values(source: &Source, surveyed: &Surveyed, (own, rules): (&Rules, &Rules
     let mut change = Change::none(rules);
     values::walk(source, surveyed, rules, |step| {
         let matters = match step.item {
-            Item::Value(value) => rules.routing.may_have_home(&value.key),
+            Item::Value(value) => rules.routing.is_away(step.db, &value.key, step.ordinal),
             _ => true,
         };
         if !matters {
