@@ -8,7 +8,7 @@ use super::*;
 use crate::partition::{partition, window_bytes};
 use crate::rdb::Product;
 use crate::route::Routing;
-use crate::survey::survey;
+use crate::survey::{Purpose, survey};
 
 pub(crate) struct Parts {
     pub(crate) source: Source,
@@ -34,8 +34,8 @@ pub(crate) fn parts(shards: usize, commands: &[&str]) -> Parts {
         touches: None,
         scripts: None,
     };
-    let seen =
-        survey(&source, &rules, window_bytes(shards), source.end(), &|_| Ok(())).expect("a sound source");
+    let seen = survey(&source, &rules, (window_bytes(shards), Purpose::Load), source.end(), &|_| Ok(()))
+        .expect("a sound source");
     let parts = seen
         .windows
         .iter()

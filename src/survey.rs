@@ -40,7 +40,7 @@ pub struct Survey {
     pub end: Position,
     /// What lies behind that end and is dropped, as a server drops it.
     pub tail: Option<Tail>,
-    /// Checksum (crc32) of all windows.
+    /// Checksum (crc32) of all windows, if the survey was for a load.
     pub sum: u32,
     /// The windows, in order.
     pub windows: Vec<Surveyed>,
@@ -65,10 +65,19 @@ impl Survey {
 pub struct Surveyed {
     /// The window.
     pub window: Window,
-    /// Checksum (crc32) of its bytes.
+    /// Checksum (crc32) of its bytes, if the survey was for a load.
     pub sum: u32,
     /// Commands of the source before it.
     pub before: u64,
+}
+
+/// What a survey is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Loading: windows get their checksums, by which later changes of the source are noticed.
+    Load,
+    /// Only a report, for which values need not be read. Checksums are 0.
+    Report,
 }
 
 /// Surveys `source` up to `end`, in windows of `window_bytes`.
@@ -77,16 +86,16 @@ pub struct Surveyed {
 pub fn survey(
     source: &Source,
     rules: &Rules,
-    window_bytes: u64,
+    (window_bytes, purpose): (u64, Purpose),
     end: Position,
     advance: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Survey> {
-    let survey = survey_to(source, rules, window_bytes, end, advance)?;
+    let survey = survey_to(source, rules, (window_bytes, purpose), end, advance)?;
     match survey.tail {
         // A transaction that was never ended began in a window that has been counted already: what
         // lies behind its start does not belong to the source.
         Some(tail) if survey.windows.last().is_some_and(|last| end_of(&last.window) > tail.at) => {
-            let again = survey_to(source, rules, window_bytes, tail.at, advance)?;
+            let again = survey_to(source, rules, (window_bytes, purpose), tail.at, advance)?;
             Ok(Survey { tail: Some(tail), ..again })
         }
         _ => Ok(survey),
@@ -96,13 +105,13 @@ pub fn survey(
 fn survey_to(
     source: &Source,
     rules: &Rules,
-    window_bytes: u64,
+    (window_bytes, purpose): (u64, Purpose),
     end: Position,
     advance: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Survey> {
     let group = WINDOWS_PER_THREAD * rayon::current_num_threads();
     let (ties, fingerprints) = (Filter::default(), Fingerprints::new());
-    let look = |window: &Window| look_at(source, window, rules, (&ties, &fingerprints));
+    let look = |window: &Window| look_at(source, window, (rules, purpose), (&ties, &fingerprints));
     let mut windows = Windows::new(source, window_bytes, end);
     let mut found = Found::new(source, rules.lanes());
     let mut trust = Trust::default();
@@ -254,11 +263,13 @@ struct Looked {
 fn look_at(
     source: &Source,
     window: &Window,
-    rules: &Rules,
+    (rules, purpose): (&Rules, Purpose),
     (ties, fingerprints): (&Filter, &Fingerprints),
 ) -> Result<Looked> {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(window.bytes(source));
+    if purpose == Purpose::Load {
+        hasher.update(window.bytes(source));
+    }
     // Numbers of commands do not matter yet.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
     let (tally, behind) = tally::tally(source, &surveyed, rules, (ties, fingerprints))?;

@@ -74,13 +74,13 @@ proptest! {
         let mut file = tempfile::NamedTempFile::new().expect("room");
         file.write_all(&bytes).expect("room");
         let source = Source::open(file.path()).expect("a source");
-        let seen = survey(&source, &rules(), window_bytes, source.end(), &|_| Ok(()));
+        let seen = survey(&source, &rules(), (window_bytes, Purpose::Load), source.end(), &|_| Ok(()));
         let end = seen.as_ref().map_or(source.end(), |seen| seen.end);
         match (cut(&source, window_bytes, end), seen) {
             (Ok(windows), Ok(seen)) => {
                 let found: Vec<_> = seen.windows.iter().map(|surveyed| surveyed.window).collect();
                 prop_assert_eq!(found, windows);
-                let whole = survey(&source, &rules(), u64::MAX / 2, source.end(), &|_| Ok(())).expect("the same");
+                let whole = survey(&source, &rules(), (u64::MAX / 2, Purpose::Load), source.end(), &|_| Ok(())).expect("the same");
                 prop_assert_eq!((seen.sum, seen.tally.total), (whole.sum, whole.tally.total));
             }
             (Err(error), Err(seen)) => prop_assert_eq!(seen.to_string(), error),

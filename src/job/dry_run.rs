@@ -16,7 +16,7 @@ use crate::report::SurveyReport;
 use crate::route::{Routing, Rules};
 use crate::sink::Stop;
 use crate::source::Source;
-use crate::survey::{Wanted, placed, survey};
+use crate::survey::{Purpose, Wanted, placed, survey};
 use crate::writer::interrupted;
 
 /// Surveys the source; connects to the targets only to look at them, and only if asked to.
@@ -34,7 +34,8 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
         scripts: job.accept_scripts.then(Arc::default),
     };
     let advance = |_| if stop.requested() { Err(interrupted()) } else { Ok(()) };
-    let mut survey = pool.install(|| survey(&source, &rules, window_bytes(lanes), source.end(), &advance))?;
+    let windows = (window_bytes(lanes), Purpose::Report);
+    let mut survey = pool.install(|| survey(&source, &rules, windows, source.end(), &advance))?;
     let go_on = || advance(0);
     let placing = pool.install(|| placing(job, &source, &mut rules, &survey, &go_on))?;
     let offer = (placing.needs_scratch > 0).then(|| scratch::offer(job));

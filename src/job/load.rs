@@ -30,7 +30,7 @@ use crate::route::{Routing, Rules};
 use crate::sink::exchange::Flush;
 use crate::sink::{Sink, Stop, inspect};
 use crate::source::{Position, Source};
-use crate::survey::{Survey, Surveyed, Wanted, placed, scripts, survey, touches};
+use crate::survey::{Purpose, Survey, Surveyed, Wanted, placed, scripts, survey, touches};
 use crate::writer::{Identity, LaneBoard, LaneWriter, interrupted};
 
 /// How often the checkpoint file is written while a load is under way.
@@ -216,7 +216,8 @@ impl Load<'_> {
             counters.surveyed_bytes.store(bytes, Ordering::Relaxed);
             if stop.requested() { Err(interrupted()) } else { Ok(()) }
         };
-        let survey = self.pool.install(|| survey(&self.source, rules, size, end, &advance))?;
+        let survey =
+            self.pool.install(|| survey(&self.source, rules, (size, Purpose::Load), end, &advance))?;
         self.counters.surveyed_bytes.store(self.counters.source_bytes, Ordering::Relaxed);
         self.times.survey_s = begun.elapsed().as_secs_f64();
         if known.is_some_and(|load| load.sum != survey.sum || load.end != survey.end) {

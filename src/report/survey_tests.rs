@@ -7,7 +7,7 @@ use super::*;
 use crate::command::deadline;
 use crate::placement::Placing;
 use crate::route::{Routing, Rules};
-use crate::survey::survey;
+use crate::survey::{Purpose, survey};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -32,7 +32,7 @@ fn surveyed(path: &Path, targets: &[&str], skip_unsupported: bool) -> (String, V
         touches: None,
         scripts: None,
     };
-    let found = survey(&source, &rules, 4096, source.end(), &|_| Ok(())).unwrap();
+    let found = survey(&source, &rules, (4096, Purpose::Report), source.end(), &|_| Ok(())).unwrap();
     let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
     let took = Duration::from_millis(500);
     let report = SurveyReport {

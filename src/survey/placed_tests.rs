@@ -11,7 +11,7 @@ use crate::placement::place;
 use crate::rdb::Product;
 use crate::resp::encode;
 use crate::route::Takes;
-use crate::survey::survey;
+use crate::survey::{Purpose, survey};
 
 const LANES: usize = 3;
 /// Room for whatever a test ties.
@@ -42,8 +42,8 @@ fn source(commands: &[String]) -> (tempfile::NamedTempFile, Source) {
 /// A survey, and the rules once its names are placed.
 fn surveyed(source: &Source, forgets: bool) -> (Survey, Rules, crate::placement::Placing) {
     let mut rules = rules();
-    let mut survey =
-        survey(source, &rules, window_bytes(LANES), source.end(), &|_| Ok(())).expect("a sound source");
+    let mut survey = survey(source, &rules, (window_bytes(LANES), Purpose::Load), source.end(), &|_| Ok(()))
+        .expect("a sound source");
     if forgets {
         survey.spots = None;
     }

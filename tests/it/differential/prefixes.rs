@@ -20,7 +20,7 @@ use redcluster_load::placement::place;
 use redcluster_load::rdb::Product;
 use redcluster_load::route::{Routed, Routing, Rules, Takes};
 use redcluster_load::source::Source as Mapped;
-use redcluster_load::survey::{Survey, survey};
+use redcluster_load::survey::{Purpose, Survey, survey};
 use std::path::Path;
 
 const SOURCES: u64 = 8;
@@ -58,8 +58,8 @@ impl Placed {
             touches: None,
             scripts: None,
         };
-        let survey =
-            survey(&mapped, &rules, window_bytes, mapped.end(), &|_| Ok(())).expect("the source is sound");
+        let survey = survey(&mapped, &rules, (window_bytes, Purpose::Load), mapped.end(), &|_| Ok(()))
+            .expect("the source is sound");
         let (homes, placing) =
             place(&mapped, &rules, &survey, u64::MAX, &|| Ok(())).expect("it can be placed");
         rules.routing.set_homes(homes);
