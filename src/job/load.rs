@@ -111,6 +111,7 @@ impl Load<'_> {
         if let Start::Complete(load) = &start {
             scratch::remove_leftovers(job)?;
             self.say_complete(load);
+            self.say_what_is_gone(&found);
             return Ok(Outcome::AlreadyComplete);
         }
         let known = match &start {
@@ -343,6 +344,18 @@ impl Load<'_> {
             lane.position_bytes.store(self.source.bytes_before(load.end), Ordering::Relaxed);
         }
         self.say_what_is_beyond(load.end);
+    }
+
+    /// A complete load is not begun again because what it made was deleted or moved away since.
+    fn say_what_is_gone(&self, found: &[Found]) {
+        let all = found.iter().all(Found::is_empty);
+        // A server may well have got nothing; a directory has always got files.
+        let gone = |found: &Found| found.is_empty() && (all || found.live.is_none());
+        let gone = found.iter().enumerate().filter(|(_, found)| gone(found));
+        let names: Vec<_> = gone.map(|(shard, found)| format!("shard {shard} ({})", found.name)).collect();
+        if !names.is_empty() {
+            self.notices.warn(format!("nothing is there now in {}; --restart loads anew", names.join(", ")));
+        }
     }
 
     /// The end of a load is fixed when it begins; what is appended later is not part of it.

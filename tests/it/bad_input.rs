@@ -322,6 +322,30 @@ fn json_is_all_that_stdout_holds() {
     assert_eq!(refused.stdout, "");
 }
 
+/// What a load has made may be deleted, and then the same command does not make it again.
+#[test]
+fn a_complete_load_of_which_nothing_is_left() {
+    let scene = Scene::new();
+    let source = scene.file("dump.aof", aof::of_lines("SET a 1\n SET d 2"));
+    let (loader, directories) = scene.load_into_directories(&source, 2);
+    loader.run_ok();
+    let again = scene.load_into_directories(&source, 2).0.run_ok();
+    assert!(!again.stderr.contains("--restart"), "{again}");
+    std::fs::remove_dir_all(&directories[1]).expect("a directory");
+    let again = scene.load_into_directories(&source, 2).0.run_ok();
+    assert!(again.stdout.contains("nothing was done"), "{again}");
+    assert!(again.stderr.contains("nothing is there now in shard 1 "), "{again}");
+
+    let targets = servers(2);
+    scene.load(&source, &targets).run_ok();
+    redis::cmd("FLUSHALL").exec(&mut targets[0].conn()).expect("an answer");
+    let again = scene.load(&source, &targets).run_ok();
+    assert!(!again.stderr.contains("--restart"), "a shard may well be empty: {again}");
+    redis::cmd("FLUSHALL").exec(&mut targets[1].conn()).expect("an answer");
+    let again = scene.load(&source, &targets).run_ok();
+    assert!(again.stderr.contains("--restart"), "{again}");
+}
+
 #[test]
 fn quiet_means_the_result_only() {
     let (scene, targets) = (Scene::new(), servers(2));
