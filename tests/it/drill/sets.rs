@@ -40,6 +40,12 @@ impl Sets {
         self.drill.loader().args(&["--timeout-ms", "5000"]).topology(&text)
     }
 
+    /// The replica hears so many bytes more, and nothing after them.
+    pub fn cut_replica_off_after(&self, bytes: u64) {
+        self.link.refuse(true);
+        self.link.cut_replies_after(bytes);
+    }
+
     /// The replica hears nothing more.
     pub fn cut_replica_off(&self) {
         self.link.refuse(true);

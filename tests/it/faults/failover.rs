@@ -54,6 +54,9 @@ fn a_replica_that_lags_is_promoted() {
         wait_for(&sets, &mut run, cut_at);
         cut_replica_off(&sets);
         wait_for(&sets, &mut run, die_at);
+        // However late this sees that, the replica has to have missed something.
+        let at = |server| mark(server).map(|mark| mark.at);
+        run.wait_until("what the replica misses", || at(&sets.targets.masters[0]) > at(&sets.replica));
         let reached = mark(&sets.targets.masters[0]).expect("a marker");
         let from = sets.fail_over().expect("the replica has a marker");
         assert!(from.at < reached.at, "it does not lag: {from:?}, {reached:?}");

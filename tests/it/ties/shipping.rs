@@ -121,14 +121,20 @@ fn interrupted_while_keys_are_brought() {
     drill.interrupt_and_finish(run, &targets);
 }
 
-/// A load under way, of which the replica has a part and hears nothing more.
+/// With little in flight, so that no transaction is large.
+fn loader_into(sets: &Sets) -> Loader {
+    sets.loader().args(&["--batch-bytes", "4KiB", "--in-flight-bytes", "4KiB"])
+}
+
+/// A load under way, of which the replica gets a part and hears nothing more.
 fn cut_off(sets: &Sets) -> Running {
     sets.follow();
-    let mut run = sets.loader().spawn();
+    // Some batches of what is some dozens.
+    sets.cut_replica_off_after(20_000);
+    let mut run = loader_into(sets).spawn();
     run.wait_until("the replica to have a part", || {
         mark(&sets.replica).is_some_and(|mark| mark.at > (0, 0, 0))
     });
-    sets.cut_replica_off();
     run
 }
 
@@ -160,6 +166,6 @@ fn nothing_is_removed_before_replicas_have_what_was_brought() {
     run.kill9();
     assert_eq!(removed(), 0);
     sets.fail_over();
-    sets.loader().run_ok();
+    loader_into(&sets).run_ok();
     sets.assert_loaded();
 }
