@@ -8,6 +8,7 @@
 
 use super::ROUNDS;
 use crate::drill::{self, Drill, Targets, mark};
+use crate::support::aof::of_lines;
 use crate::support::loader::Loader;
 use crate::support::proxy::Proxy;
 use rand::rngs::StdRng;
@@ -163,4 +164,40 @@ fn killed_and_run_again_where_no_scripting_is_permitted() {
     targets.fast();
     loader.run_ok();
     drill.assert_loaded(&targets.masters);
+}
+
+/// A small load whose connections to one master break after any byte of what they carry, from the first question to the
+/// last answer: those that create the first marker and take the last one away among them.
+fn cut_anywhere(cut: impl Fn(&Proxy, u64), carried: impl Fn(&Proxy) -> u64) {
+    const CUTS: u64 = 80;
+    let (drill, targets) =
+        (Drill::of(&of_lines("INCR a\n INCR a\n RPUSH l 1\n SELECT 2\n APPEND s x")), Targets::new());
+    let proxy = &targets.proxies[0];
+    let loader = drill.loader_into(&targets).arg("--retry-for-s").arg("20");
+    let from = carried(proxy);
+    loader.run_ok();
+    let whole = carried(proxy) - from;
+    let mut ended = 0;
+    for nth in 0..CUTS {
+        drill.reset(&targets.masters);
+        cut(proxy, 1 + nth * whole / CUTS);
+        let output = loader.run();
+        if output.code != Some(0) {
+            ended += 1;
+            loader.run_ok();
+        }
+        drill.assert_loaded(&targets.masters);
+    }
+    println!("{CUTS} cuts in {whole} bytes, {ended} of which ended the load");
+    assert!(ended < CUTS, "nothing is tried again");
+}
+
+#[test]
+fn any_answer_of_a_small_load_is_lost() {
+    cut_anywhere(Proxy::cut_replies_after, Proxy::bytes_down);
+}
+
+#[test]
+fn any_question_of_a_small_load_is_lost() {
+    cut_anywhere(Proxy::cut_after, Proxy::bytes_up);
 }
