@@ -183,6 +183,9 @@ fn cut_anywhere(cut: impl Fn(&Proxy, u64), carried: impl Fn(&Proxy) -> u64) {
         cut(proxy, 1 + nth * whole / CUTS);
         let output = loader.run();
         if output.code != Some(0) {
+            // Before there is a marker the loader does not wait for anybody.
+            assert_eq!(output.code, Some(5), "{output}");
+            assert!(output.stderr.contains(" was written"), "{output}");
             ended += 1;
             loader.run_ok();
         }
