@@ -180,7 +180,9 @@ fn cut_anywhere(cut: impl Fn(&Proxy, u64), carried: impl Fn(&Proxy) -> u64) {
     let mut ended = 0;
     for nth in 0..CUTS {
         drill.reset(&targets.masters);
-        cut(proxy, 1 + nth * whole / CUTS);
+        // Half of them from start to end, half near the end.
+        let place = if nth % 2 == 0 { nth * whole / CUTS } else { whole - nth * 6 };
+        cut(proxy, place.max(1));
         let output = loader.run();
         if output.code != Some(0) {
             // Before there is a marker the loader does not wait for anybody.
