@@ -14,7 +14,7 @@ use super::run::Run;
 use super::scratch::{self, Scratch};
 use super::start::{self, Start};
 use super::targets::{self, Found};
-use super::{Ended, Wrap, now_ms, refusal, shown};
+use super::{Ended, Wrap, now_ms, refusal, rehearsal, shown};
 use crate::checkpoint::{self, Status};
 use crate::command::deadline::{Clock, OFFSET_FAR_MS, OFFSET_NEAR_MS};
 use crate::config::Job;
@@ -126,8 +126,9 @@ impl Load<'_> {
         targets::require(job, &found, &survey)?;
         let scratch = self.place(&mut rules, &mut survey, &start, (known.as_ref(), &found))?;
         refusal::check(job, &self.source, &survey)?;
-        if let Some(load) = &known {
-            refusal::check_the_same(load.left_out, &survey)?;
+        match &known {
+            Some(load) => refusal::check_the_same(load.left_out, &survey)?,
+            None => rehearsal::rehearse(job, &self.source, &survey, &found)?,
         }
         let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, &rules));

@@ -5,6 +5,7 @@ mod dry_run;
 mod load;
 mod placing;
 mod refusal;
+mod rehearsal;
 mod run;
 mod scratch;
 mod shifted;

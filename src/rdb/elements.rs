@@ -23,7 +23,7 @@ use super::{intset, score, zipmap};
 pub const PIECE_BYTES: usize = 16 << 20;
 
 /// A server takes no later deadline of a field from a file (`EB_EXPIRE_TIME_MAX`, ebuckets.h).
-const FIELD_DEADLINE_MAX_MS: u64 = (1 << 48) - 1;
+pub(super) const FIELD_DEADLINE_MAX_MS: u64 = (1 << 48) - 1;
 
 /// One element of a value, with the command that puts it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,12 +311,11 @@ fn field_triples<E>(
     let (_, blob) = Blob::read(body)?;
     let (mut field_digits, mut value_digits) = (Digits::default(), Digits::default());
     blob.tuples(format, |[field, value, deadline]| {
-        let stored = match deadline {
-            Piece::Number(number) => u64::try_from(number).ok(),
-            Piece::Text(_) => None,
+        // As long as the listpack is kept, no server minds how late they are.
+        let deadline_ms = match deadline {
+            Piece::Number(number @ 0..) => Some(number).filter(|deadline| *deadline != 0),
+            _ => return Err(damage(body, "fields with deadlines that are numbers of 0 or more").into()),
         };
-        let deadline_ms =
-            stored.and_then(absolute).ok_or(damage(body, "fields with deadlines below 2^48"))?;
         let (field, value) = (field.bytes(&mut field_digits), value.bytes(&mut value_digits));
         each(Element::Field { field, value, deadline_ms })
     })

@@ -44,8 +44,8 @@ pub fn is_rdb(start: &[u8]) -> bool {
     start.starts_with(b"REDIS") || start.starts_with(b"VALKEY")
 }
 
-/// The number that a text begins with, as servers of Redis read it (`atoi`): behind any space and a plus sign, and
-/// whatever follows it.
+/// The number that a text begins with, as servers read it behind the magic of their own format (`atoi`): behind any space
+/// and a plus sign, and whatever follows it.
 fn leading_number(text: &[u8]) -> Option<u32> {
     let start = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'..=b'\r'))?;
     let text = text.get(start..)?;
@@ -59,13 +59,10 @@ pub fn header(file: &[u8]) -> Result<Version, Fault> {
     let Some(header) = file.first_chunk::<HEADER_BYTES>() else {
         return Err(Fault::Cut { at: 0 });
     };
-    let redis = header.strip_prefix(b"REDIS").and_then(leading_number);
-    let redis = redis.map(|number| Version { product: Product::Redis, number });
-    let version = redis.or_else(|| {
-        let number = std::str::from_utf8(header.strip_prefix(b"VALKEY")?).ok()?.parse().ok()?;
-        Some(Version { product: Product::Valkey, number })
-    });
-    match version {
+    let of = |product, magic: &[u8]| {
+        header.strip_prefix(magic).and_then(leading_number).map(|number| Version { product, number })
+    };
+    match of(Product::Redis, b"REDIS").or_else(|| of(Product::Valkey, b"VALKEY")) {
         Some(version @ Version { product: Product::Redis, number: 1..=REDIS_VERSION_MAX })
         | Some(version @ Version { product: Product::Valkey, number: VALKEY_VERSION }) => Ok(version),
         Some(version) => Err(Fault::Unsupported {
@@ -109,7 +106,11 @@ mod tests {
             assert_eq!(header(text.as_bytes()), Ok(version), "{text:?}");
         }
         assert_eq!(header(b"REDIS9\xff\xff\xff").map(|version| version.number), Ok(9));
-        for text in ["REDIS-010", "REDIS++10", "REDIS    ", "REDISx010"] {
+        for text in ["VALKEY080", "VALKEY 80", "VALKEY+80", "VALKEY80x", "VALKEY80\0"] {
+            let version = Version { product: Product::Valkey, number: 80 };
+            assert_eq!(header(text.as_bytes()), Ok(version), "{text:?}");
+        }
+        for text in ["REDIS-010", "REDIS++10", "REDIS    ", "REDISx010", "VALKEY-80", "VALKEYx80"] {
             assert!(header(text.as_bytes()).is_err(), "{text:?}");
         }
     }
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn no_header_is_damage_and_half_a_header_a_cut() {
-        for text in ["REDISabcd", "RESP00011", "VALKEY0x0"] {
+        for text in ["REDISabcd", "RESP00011", "VALKEYx80"] {
             assert!(matches!(header(text.as_bytes()), Err(Fault::Damage { at: 0, .. })), "{text}");
         }
         assert_eq!(header(b"REDIS001"), Err(Fault::Cut { at: 0 }));

@@ -6,9 +6,9 @@
 
 use super::blob;
 use super::compact::{Blob, LISTPACK_ENTRY};
-use super::elements::{Element, Look, look};
+use super::elements::{Element, FIELD_DEADLINE_MAX_MS, Look, look};
 use super::extent::CONTAINER_PLAIN;
-use super::fault::{Bad, Fault};
+use super::fault::{Bad, Fault, damage};
 use super::kind::Kind;
 use super::reader::Object;
 use super::repeats::Repeats;
@@ -153,8 +153,20 @@ fn fields_in_listpack(
     if length == 0 {
         return Ok(None);
     }
-    let fields = elements(object, CONVERTED)?;
-    if length > HASH_LISTPACK_MAX { repeats.find(object, CONVERTED, fields) } else { Ok(None) }
+    let (mut fields, mut latest_ms) = (0, 0);
+    look(object, CONVERTED, |element| {
+        fields += 1;
+        if let Element::Field { deadline_ms: Some(deadline), .. } = element {
+            latest_ms = deadline.max(latest_ms);
+        }
+    })?;
+    if length <= HASH_LISTPACK_MAX {
+        return Ok(None);
+    }
+    if latest_ms > FIELD_DEADLINE_MAX_MS as i64 {
+        return Err(damage(body, "fields with deadlines below 2^48"));
+    }
+    repeats.find(object, CONVERTED, fields)
 }
 
 /// How many elements there are, all of which are looked at.

@@ -183,3 +183,29 @@ fn a_large_set_is_looked_at_in_shares() {
     assert_eq!(checked(Kind::Set, &set(u32::MAX)), Ok(()));
     assert!(matches!(checked(Kind::Set, &set(4711)), Err(Fault::Damage { .. })));
 }
+
+/// Fields, and a deadline of eight bytes for each, as they are stored.
+fn with_deadlines(count: usize, deadline: i64) -> Vec<u8> {
+    let triple = [b"\x81f\x02\x81v\x02\xf4".as_slice(), &deadline.to_le_bytes(), b"\x09"].concat();
+    let entries = triple.repeat(count);
+    let total = (entries.len() + 7) as u32;
+    stored(&[&total.to_le_bytes()[..], &(3 * count as u16).to_le_bytes(), &entries, b"\xff"].concat())
+}
+
+#[test]
+fn deadlines_may_be_as_late_as_they_like_while_their_listpack_is_kept() {
+    let kind = Kind::HashFieldsListpackEarly;
+    for deadline in [0, 1, (1 << 48) - 1, 1 << 48, i64::MAX] {
+        assert_eq!(checked(kind, &with_deadlines(1, deadline)), Ok(()), "{deadline}");
+        assert_eq!(checked(kind, &with_deadlines(512, deadline)), Ok(()), "{deadline}");
+    }
+    let expected = |deadline| match checked(kind, &with_deadlines(513, deadline)) {
+        Err(Fault::Damage { expected, .. }) => expected,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expected((1 << 48) - 1), "members or fields that stand once in the value");
+    assert_eq!(expected(1 << 48), "fields with deadlines below 2^48");
+    for deadline in [-1, i64::MIN] {
+        assert!(checked(kind, &with_deadlines(1, deadline)).is_err(), "{deadline}");
+    }
+}

@@ -15,6 +15,9 @@ pub const FOOTER_BYTES: usize = 10;
 /// From this version on a payload is of Valkey.
 const VALKEY_SINCE: u16 = 80;
 
+/// The first version that has libraries of functions.
+const FUNCTIONS_SINCE: u16 = 10;
+
 /// The footer of the payload that is made of the kind's type byte, the body and this footer; so the body
 /// need not be copied. Its version is the lowest that has the kind.
 pub fn footer(kind: Kind, body: &[u8]) -> [u8; FOOTER_BYTES] {
@@ -41,6 +44,17 @@ pub fn payload(kind: Kind, body: &[u8]) -> Vec<u8> {
     out.push(kind.type_byte());
     out.extend_from_slice(body);
     out.extend(footer(kind, body));
+    out
+}
+
+/// What FUNCTION RESTORE reads all of before it refuses it: entries of libraries of functions as they stand in a file, and
+/// behind them one of a type that it does not take.
+pub fn refused_after(libraries: &[&[u8]]) -> Vec<u8> {
+    let mut out = libraries.concat();
+    out.push(Kind::String.type_byte());
+    out.extend(FUNCTIONS_SINCE.to_le_bytes());
+    let crc = crc64::checksum(&out);
+    out.extend(crc.to_le_bytes());
     out
 }
 

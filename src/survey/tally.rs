@@ -21,6 +21,9 @@ use crate::survey::{Sketch, Surveyed};
 /// Refused commands that are listed with their positions; all of them are counted.
 const REFUSED_LISTED_MAX: usize = 20;
 
+/// Libraries of functions whose places are remembered; no server has so many.
+pub(super) const LIBRARY_SPOTS_MAX: usize = 1 << 14;
+
 /// A command that cannot be carried out, for the list.
 #[derive(Debug, Clone)]
 pub struct Refused {
@@ -84,6 +87,8 @@ pub struct Tally {
     pub biggest: Vec<Biggest>,
     /// Libraries of functions in RDB parts.
     pub libraries: u64,
+    /// Where the first of them stand, and their bytes in the source.
+    pub library_spots: Vec<(Position, u64)>,
     /// Commands that matter to the lives of names, of one window only.
     pub(super) spots: Vec<Spot>,
     /// Fingerprints of the keys of RDB parts, of one window only.
@@ -116,6 +121,7 @@ impl Tally {
             kinds: BTreeMap::new(),
             biggest: Vec::new(),
             libraries: 0,
+            library_spots: Vec::new(),
             spots: Vec::new(),
             fingerprints: Vec::new(),
             refusals: BTreeMap::new(),
@@ -146,6 +152,8 @@ impl Tally {
         self.deadline_ms_max = self.deadline_ms_max.max(later.deadline_ms_max);
         self.db_max = self.db_max.max(later.db_max);
         self.libraries += later.libraries;
+        let room = LIBRARY_SPOTS_MAX.saturating_sub(self.library_spots.len());
+        self.library_spots.extend(later.library_spots.iter().take(room));
         self.add_values(later);
         let room = REFUSED_LISTED_MAX - self.refused.len();
         self.refused.extend(later.refused.iter().take(room).cloned());

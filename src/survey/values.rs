@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use super::duplicates::{Fingerprints, LIBRARIES};
+use super::tally::LIBRARY_SPOTS_MAX;
 use super::{Surveyed, Tally};
 use crate::command::deadline::Clock;
 use crate::error::{Result, shown};
@@ -66,6 +67,9 @@ pub(super) fn tally(
             }
             Item::Function(code) => {
                 tally.libraries += 1;
+                if tally.library_spots.len() < LIBRARY_SPOTS_MAX {
+                    tally.library_spots.push((at, step.len));
+                }
                 let name = library::name(code)
                     .map_err(|expected| failed(not_a_library(at.offset, expected, code)))?;
                 tally.fingerprints.push(fingerprints.of(LIBRARIES, &name));

@@ -9,6 +9,7 @@ mod resume;
 mod sources;
 mod survey;
 mod verdicts;
+mod verdicts_fields;
 
 use crate::scene::{Scene, reference, servers, started};
 use crate::support::compare::assert_same;

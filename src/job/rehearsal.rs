@@ -1,0 +1,75 @@
+//! Libraries of functions in an RDB part, shown to the targets before anything is written: only a server can tell whether
+//! their code compiles, and whether two of them have a function of one name.
+//!
+//! FUNCTION RESTORE loads all that its payload holds into a place of its own (`functionRestoreCommand`, functions.c), as a
+//! server does that loads an RDB part, and takes it over only if there was no error to the end. So a payload that ends in
+//! an error changes nothing on the server, its replicas, or its append-only file; and a server that answers something
+//! else than that error does not take the libraries.
+
+use redis::{Connection, Value};
+
+use super::targets::{self, Found};
+use crate::config::Job;
+use crate::error::{Error, Kind, Result};
+use crate::rdb::payload;
+use crate::source::Source;
+use crate::source::window::{Content, Window};
+use crate::survey::Survey;
+use crate::topology::Target;
+
+/// Refuses a load if one of its live targets does not take the libraries that the source begins with. Where a target
+/// cannot be asked, it is left to the load to find out.
+pub fn rehearse(job: &Job, source: &Source, survey: &Survey, found: &[Found]) -> Result<()> {
+    let Some(libraries) = libraries(source, survey) else { return Ok(()) };
+    let payloads = [payload::refused_after(&[]), payload::refused_after(&libraries)];
+    for (lane, (set, found)) in job.topology.sets.iter().zip(found).enumerate() {
+        let Target::Server(members) = &set.target else { continue };
+        // One that knows no functions would be refused for another reason, or is not to get them.
+        if !found.live.as_ref().is_some_and(|live| live.takes.functions()) {
+            continue;
+        }
+        let (name, mut connection) = targets::connect(job, members).map_err(|error| error.in_shard(lane))?;
+        let [none, all] = payloads.each_ref().map(|payload| answer(&mut connection, payload));
+        if let (Some(none), Some(all)) = (none, all)
+            && none != all
+        {
+            return Err(refused(lane, &name, all));
+        }
+    }
+    Ok(())
+}
+
+/// The libraries of the RDB parts before all commands, as they stand there: what comes later depends on the commands.
+fn libraries<'s>(source: &'s Source, survey: &Survey) -> Option<Vec<&'s [u8]>> {
+    let tally = &survey.tally;
+    let is_complete = tally.library_spots.len() as u64 == tally.libraries;
+    let is_command = |window: &Window| matches!(window.content, Content::Commands);
+    let commands = survey.windows.iter().map(|surveyed| surveyed.window).find(is_command);
+    let first = tally
+        .library_spots
+        .iter()
+        .take_while(|(at, _)| commands.is_none_or(|commands| *at < commands.start))
+        .filter_map(|(at, bytes)| {
+            let start = usize::try_from(at.offset).ok()?;
+            source.bytes(at.segment).get(start..start.checked_add(usize::try_from(*bytes).ok()?)?)
+        });
+    let first: Vec<&[u8]> = first.collect();
+    (is_complete && !first.is_empty()).then_some(first)
+}
+
+/// The error that a server answers, if it is about the payload: not about rights, memory or the connection.
+fn answer(connection: &mut Connection, payload: &[u8]) -> Option<String> {
+    let answer = redis::cmd("FUNCTION").arg("RESTORE").arg(payload).query::<Value>(connection);
+    let error = answer.err().filter(|error| error.code() == Some("ERR"))?;
+    Some(error.detail().unwrap_or_default().to_owned())
+}
+
+fn refused(lane: usize, name: &str, answer: String) -> Error {
+    Error::new(
+        Kind::Target,
+        "a target does not take the libraries of functions in the RDB data of the source; nothing was written",
+    )
+    .shard(lane, name)
+    .place("answer", answer)
+    .remedy("take the file from a server or a backup again, or use a target of the version that wrote it")
+}
