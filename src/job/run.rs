@@ -21,7 +21,7 @@ use crate::sink::{Shifted, Sink, Stop};
 use crate::writer::{Identity, LaneBoard, LaneWriter};
 
 /// Parts that wait for a lane's writer: enough to bridge the moment until the next ones are ready.
-const QUEUE_PARTS_MAX: usize = 2;
+const QUEUE_PARTS_MAX: usize = 4;
 /// Windows partitioned in one go, for each thread.
 const WINDOWS_PER_THREAD: usize = 2;
 /// How often a full queue is tried again.
