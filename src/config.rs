@@ -244,7 +244,9 @@ fn scratch(given: Option<&str>, environment: Environment<'_>) -> Result<Scratch>
         return Ok(Scratch::Program(PathBuf::from(text)));
     }
     Ok(Scratch::Server(Members {
-        master: text.parse().map_err(|error: Error| error.place("option", "--scratch"))?,
+        master: text
+            .parse()
+            .map_err(|error: Error| error.place("option", "--scratch, or REDCLUSTER_LOAD_SCRATCH"))?,
         replicas: Vec::new(),
         credentials: file::credentials(environment)?,
     }))
