@@ -27,6 +27,9 @@ const SMALL_BYTES_MAX: u64 = 256 << 10;
 /// One that takes more than this goes in pieces.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
 
+/// What stands for the deadline of a key or field that is not there (PEXPIRETIME, HPEXPIRETIME).
+const GONE: i64 = -2;
+
 /// Where keys are taken from.
 pub struct Depot {
     connection: Connection,
@@ -96,7 +99,9 @@ impl Depot {
         asked.query(&mut self.connection)
     }
 
-    /// The deadlines of keys, negative where there is none.
+    /// The deadlines of keys, negative where there is none: [`GONE`] where there is no key. Read before what is under
+    /// the keys, which may be gone a moment later; the other way round a key that expires between the two would pass for
+    /// one without deadline.
     fn deadlines(&mut self, keys: &[&[u8]]) -> Result<Vec<i64>, RedisError> {
         let tells = match self.tells {
             Some(tells) => tells,
@@ -107,12 +112,12 @@ impl Depot {
     }
 
     fn payloads(&mut self, keys: &[&[u8]]) -> Result<Vec<Found>, RedisError> {
+        let deadlines = self.deadlines(keys)?;
         let mut asked = redis::pipe();
         for key in keys {
             asked.cmd("DUMP").arg(*key);
         }
         let payloads: Vec<Option<Vec<u8>>> = asked.query(&mut self.connection)?;
-        let deadlines = self.deadlines(keys)?;
         let found = payloads.into_iter().zip(deadlines).map(|(bytes, deadline)| match bytes {
             Some(bytes) => Found::Payload { bytes, deadline_ms: (deadline >= 0).then_some(deadline) },
             None => Found::Nothing,

@@ -2,6 +2,7 @@
 //!
 //! `{P}` in a source is long past, `{F}` in the year 2100.
 
+use crate::drill::now_ms;
 use crate::scene::{Scene, Slow, assert_refused, assert_untouched, reference, servers, started};
 use crate::support::aof;
 use crate::support::compare::{Snapshot, assert_same};
@@ -9,7 +10,6 @@ use crate::support::loader::MARKER;
 use crate::support::server::Server;
 use crate::support::wire;
 use redis::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const PAST_MS: i64 = 1_600_000_000_000;
 const FUTURE_MS: i64 = 4_102_444_800_000;
@@ -253,11 +253,6 @@ fn deadlines_of_hash_fields_are_refused_for_servers_without_them() {
     assert_untouched(&targets);
     scene.load(&source, &targets).arg("--skip-unsupported").run_ok();
     assert_eq!(Snapshot::of(&targets[0]).keys.len(), 1);
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    i64::try_from(since.as_millis()).expect("the clock fits")
 }
 
 /// Counted from the one moment that the load took for now.

@@ -3,12 +3,12 @@
 //!
 //! `{P}` in a source is long past, `{F}` in the year 2100.
 
+use crate::drill::now_ms;
 use crate::scene::{Scene, empty, reference, servers};
 use crate::support::aof;
 use crate::support::compare::{Snapshot, assert_same};
 use crate::support::server::Server;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const PAST_MS: &str = "1600000000000";
 const FUTURE_MS: &str = "4102444800000";
@@ -147,9 +147,4 @@ fn source_of(row: &str) -> Vec<u8> {
     println!("{row}");
     let row = row.replace("{P}", PAST_MS).replace("{F}", FUTURE_MS);
     aof::of_lines(&row.replace("{big}", &"x".repeat(5 << 20)))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    i64::try_from(since.as_millis()).expect("the clock fits")
 }

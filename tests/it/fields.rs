@@ -6,6 +6,7 @@
 //!
 //! `{P}` in a source is long past, `{N}` a moment ahead, `{F}` in the year 2100, `{L}` in the year 4190.
 
+use crate::drill::now_ms;
 use crate::scene::{Scene, Slow, assert_refused, assert_untouched};
 use crate::support::aof;
 use crate::support::binary::Binary;
@@ -17,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use redis::Value;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const PAST_MS: i64 = 1_600_000_000_000;
 const FUTURE_MS: i64 = 4_102_444_800_000;
@@ -68,11 +69,6 @@ fn servers(binary: &Binary, count: usize) -> Vec<Server> {
 fn loading(binary: &Binary, path: &Path) -> Server {
     Server::loading_binary(binary, path, &[])
         .unwrap_or_else(|log| panic!("{} is refused:\n{log}", path.display()))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    i64::try_from(since.as_millis()).expect("the clock fits")
 }
 
 fn filled(lines: &str) -> String {

@@ -13,6 +13,7 @@ use crate::support::compare::assert_same;
 use crate::support::loader::Loader;
 use crate::support::rdb::saved;
 use crate::support::server::Server;
+use crate::support::snapshot::Snapshot;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::fs::{self, Permissions};
@@ -476,4 +477,24 @@ fn an_rdb_base_is_loaded_by_either_server() {
     }
     let source = scene.file("dump.aof", [base, rest].concat());
     assert_loaded_by_either(&scene, &source);
+}
+
+/// Deadlines pass between any two questions about a key; then it is gone, and must not come as one without deadline.
+#[test]
+fn keys_that_expire_while_they_are_brought() {
+    const KEYS: i64 = 60_000;
+    const SPAN_MS: i64 = 2_000;
+    let scene = Scene::new();
+    let from_ms = drill::now_ms() + 300;
+    let pair =
+        |n: i64| format!("SET tmp:{n} v PXAT {}\nRENAME tmp:{n} user:{n}\n", from_ms + n * 7 % SPAN_MS);
+    let source = scene.file("dump.aof", aof::of_lines(&(0..KEYS).map(pair).collect::<String>()));
+    let (loader, directories) = scene.load_into_directories(&source, SHARDS);
+    loader.own_scratch().run_ok();
+    drill::eventually("all deadlines to pass", || drill::now_ms() > from_ms + SPAN_MS);
+    for target in started(directories) {
+        let alive = Snapshot::of(&target);
+        let alive = alive.alive(drill::now_ms());
+        assert!(alive.is_empty(), "{alive:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use redis::RedisError;
 
-use super::{Depot, Terms};
+use super::{Depot, GONE, Terms};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
 use crate::rdb::Kind as ValueKind;
@@ -50,6 +50,11 @@ pub(super) fn ship(
 ) -> Result<(), Fault> {
     // An earlier attempt may have left something.
     sink.run(marker, db, &[vec![b"DEL".to_vec(), key.to_vec()]])?;
+    let deadlines = depot.deadlines(&[key]).map_err(|error| depot.failed(&error))?;
+    let deadline = deadlines.first().copied().unwrap_or(GONE);
+    if deadline == GONE {
+        return depot.enter(db);
+    }
     let mut pieces = Pieces { depot, key, terms, kind: String::new(), at: 0, cursor: None };
     let failed = |pieces: &Pieces<'_>, error: &RedisError| pieces.depot.failed(error);
     pieces.kind = kind(pieces.depot, key).map_err(|error| failed(&pieces, &error))?;
@@ -63,8 +68,7 @@ pub(super) fn ship(
             Some(commands) => sink.run(marker, db, &commands)?,
         }
     }
-    let deadlines = pieces.depot.deadlines(&[key]).map_err(|error| failed(&pieces, &error))?;
-    let deadline = deadlines.first().copied().unwrap_or(-1);
+    // Of a key that has expired on the way this removes what was brought.
     if deadline >= 0 {
         let deadline = terms.deadline(deadline).to_string().into_bytes();
         sink.run(marker, db, &[vec![b"PEXPIREAT".to_vec(), key.to_vec(), deadline]])?;
@@ -149,8 +153,16 @@ impl Pieces<'_> {
             return Ok(Some(Vec::new()));
         }
         let fields: Vec<Vec<u8>> = pairs.chunks_exact(2).map(|pair| pair[0].clone()).collect();
-        let mut commands = vec![self.command(b"HSET", pairs)];
-        for (field, deadline) in fields.iter().zip(self.field_deadlines(&fields)?) {
+        let deadlines = self.field_deadlines(&fields)?;
+        // A field may have expired since it was found.
+        let is_there = |at: usize| deadlines.get(at) != Some(&GONE);
+        let found = pairs.chunks_exact(2).enumerate().filter(|(at, _)| is_there(*at));
+        let found: Vec<Vec<u8>> = found.flat_map(|(_, pair)| pair.to_vec()).collect();
+        if found.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let mut commands = vec![self.command(b"HSET", found)];
+        for (field, deadline) in fields.iter().zip(deadlines) {
             if deadline >= 0 {
                 let deadline = self.terms.field_deadline(deadline);
                 let arguments =
