@@ -2,12 +2,12 @@
 //!
 //! `{P}` in a source is long past, `{F}` in the year 2100.
 
-use crate::drill::now_ms;
 use crate::scene::{Scene, Slow, assert_refused, assert_untouched, reference, servers, started};
 use crate::support::aof;
 use crate::support::compare::{Snapshot, assert_same};
 use crate::support::loader::MARKER;
 use crate::support::server::Server;
+use crate::support::snapshot::now_ms;
 use crate::support::wire;
 use redis::Value;
 

@@ -3,11 +3,11 @@
 //!
 //! `{P}` in a source is long past, `{F}` in the year 2100.
 
-use crate::drill::now_ms;
 use crate::scene::{Scene, empty, reference, servers};
 use crate::support::aof;
 use crate::support::compare::{Snapshot, assert_same};
 use crate::support::server::Server;
+use crate::support::snapshot::now_ms;
 use std::thread;
 
 const PAST_MS: &str = "1600000000000";

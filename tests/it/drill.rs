@@ -17,7 +17,7 @@ use redis::{Connection, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Small batches, so that there are many places to be disturbed at.
 pub const BATCH_COMMANDS: usize = 20;
@@ -405,10 +405,4 @@ pub fn set(server: &Server, name: &str, value: &str) {
 /// The seed of a test: from the environment, to repeat a failure, else the usual one.
 pub fn seed(usual: u64) -> u64 {
     std::env::var("DRILL_SEED").map_or(usual, |text| text.parse().expect("DRILL_SEED is a number"))
-}
-
-/// The time, in milliseconds of Unix time.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    i64::try_from(since.as_millis()).expect("the clock fits")
 }

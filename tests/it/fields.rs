@@ -6,13 +6,13 @@
 //!
 //! `{P}` in a source is long past, `{N}` a moment ahead, `{F}` in the year 2100, `{L}` in the year 4190.
 
-use crate::drill::now_ms;
 use crate::scene::{Scene, Slow, assert_refused, assert_untouched};
 use crate::support::aof;
 use crate::support::binary::Binary;
 use crate::support::compare::{Content, Snapshot, assert_same};
 use crate::support::rdb;
 use crate::support::server::Server;
+use crate::support::snapshot::now_ms;
 use crate::support::wire;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -13,7 +13,7 @@ use crate::support::compare::assert_same;
 use crate::support::loader::Loader;
 use crate::support::rdb::saved;
 use crate::support::server::Server;
-use crate::support::snapshot::Snapshot;
+use crate::support::snapshot::{Snapshot, now_ms};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::fs::{self, Permissions};
@@ -485,16 +485,16 @@ fn keys_that_expire_while_they_are_brought() {
     const KEYS: i64 = 60_000;
     const SPAN_MS: i64 = 2_000;
     let scene = Scene::new();
-    let from_ms = drill::now_ms() + 300;
+    let from_ms = now_ms() + 300;
     let pair =
         |n: i64| format!("SET tmp:{n} v PXAT {}\nRENAME tmp:{n} user:{n}\n", from_ms + n * 7 % SPAN_MS);
     let source = scene.file("dump.aof", aof::of_lines(&(0..KEYS).map(pair).collect::<String>()));
     let (loader, directories) = scene.load_into_directories(&source, SHARDS);
     loader.own_scratch().run_ok();
-    drill::eventually("all deadlines to pass", || drill::now_ms() > from_ms + SPAN_MS);
+    drill::eventually("all deadlines to pass", || now_ms() > from_ms + SPAN_MS);
     for target in started(directories) {
         let alive = Snapshot::of(&target);
-        let alive = alive.alive(drill::now_ms());
+        let alive = alive.alive(now_ms());
         assert!(alive.is_empty(), "{alive:?}");
     }
 }

@@ -176,7 +176,8 @@ impl KeyReader {
     }
 }
 
-fn now_ms() -> i64 {
+/// The time, in milliseconds of Unix time.
+pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
     i64::try_from(since.as_millis()).expect("the clock fits")
 }
