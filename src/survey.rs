@@ -16,11 +16,12 @@ pub use tally::{LaneTally, Refused, Tally};
 pub use values::{Biggest, KindTally};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::partition::{self, Spot, Step, walk};
+use crate::partition::{self, Spot, Step, Trace, walk};
 use crate::rdb::Item;
 use crate::route::homes::Filter;
 use crate::route::{Command, Reach, Routed, Rules, Touches, key_hash};
@@ -29,6 +30,9 @@ use crate::source::{Position, Source};
 
 /// Most commands that are remembered for [`Survey::spots`]: 48 MiB.
 const SPOTS_MAX: usize = 4 << 20;
+
+/// Most commands that are remembered for [`Survey::traces`], but for those of windows under way: about 80 MiB.
+const TRACED_MAX: usize = 16 << 20;
 
 /// Windows looked at in parallel in one go, for each thread.
 const WINDOWS_PER_THREAD: usize = 2;
@@ -51,6 +55,9 @@ pub struct Survey {
     /// For each window the commands that matter to the lives of names; `None` if there were too many to remember, so
     /// that they have to be looked for again.
     pub spots: Option<Vec<Vec<Spot>>>,
+    /// For each window all its commands, if the survey was for a report, names were seen to be tied together before,
+    /// and there was room.
+    pub traces: Vec<Option<Trace>>,
 }
 
 impl Survey {
@@ -111,7 +118,14 @@ fn survey_to(
 ) -> Result<Survey> {
     let group = WINDOWS_PER_THREAD * rayon::current_num_threads();
     let (ties, fingerprints) = (Filter::default(), Fingerprints::new());
-    let look = |window: &Window| look_at(source, window, (rules, purpose), (&ties, &fingerprints));
+    let traced = AtomicUsize::new(0);
+    let look = |window: &Window| {
+        let traces = purpose == Purpose::Report && !ties.is_empty();
+        let trace = (traces && traced.load(Relaxed) < TRACED_MAX).then(|| Trace::for_bytes(window.len()));
+        let looked = look_at(source, window, (rules, purpose), (&ties, &fingerprints), trace)?;
+        traced.fetch_add(looked.tally.trace.as_ref().map_or(0, Trace::len), Relaxed);
+        Ok(looked)
+    };
     let mut windows = Windows::new(source, window_bytes, end);
     let mut found = Found::new(source, rules.lanes());
     let mut trust = Trust::default();
@@ -160,6 +174,7 @@ fn survey_to(
         tally: found.tally,
         ties: Arc::new(ties),
         spots: found.spots,
+        traces: found.traces,
     })
 }
 
@@ -202,6 +217,8 @@ struct Found {
     /// See [`Survey::spots`].
     spots: Option<Vec<Vec<Spot>>>,
     spots_count: usize,
+    /// See [`Survey::traces`].
+    traces: Vec<Option<Trace>>,
 }
 
 impl Found {
@@ -213,6 +230,7 @@ impl Found {
             duplicates: Duplicates::new(source),
             spots: Some(Vec::new()),
             spots_count: 0,
+            traces: Vec::new(),
         }
     }
 
@@ -248,6 +266,7 @@ impl Found {
         if let Some(spots) = &mut self.spots {
             spots.push(tally.spots);
         }
+        self.traces.push(tally.trace);
     }
 }
 
@@ -265,6 +284,7 @@ fn look_at(
     window: &Window,
     (rules, purpose): (&Rules, Purpose),
     (ties, fingerprints): (&Filter, &Fingerprints),
+    trace: Option<Trace>,
 ) -> Result<Looked> {
     let mut hasher = crc32fast::Hasher::new();
     if purpose == Purpose::Load {
@@ -272,7 +292,7 @@ fn look_at(
     }
     // Numbers of commands do not matter yet.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
-    let (tally, behind) = tally::tally(source, &surveyed, rules, (ties, fingerprints))?;
+    let (tally, behind) = tally::tally(source, &surveyed, rules, (ties, fingerprints), trace)?;
     Ok(Looked { tally, hasher, behind })
 }
 

@@ -23,6 +23,8 @@ pub struct Spec {
     pub keys: Keys,
     /// What has to change before a live server does what a loading one does.
     pub rewrite: Rewrite,
+    /// Whether it has one key, its first argument.
+    pub names_first: bool,
 }
 
 /// How a command is carried to the shards.
@@ -234,6 +236,29 @@ pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
     }
 }
 
+/// Looks up names of which many are that of the command before.
+#[derive(Debug, Default)]
+pub struct Lookup {
+    /// The last name as a [`word`], its length, and its row; only of names that are equal where their words are.
+    last: Option<(u64, usize, &'static Spec)>,
+}
+
+impl Lookup {
+    /// What [`lookup`] finds.
+    #[inline(always)]
+    pub fn row(&mut self, name: &[u8]) -> Option<&'static Spec> {
+        let word = word(name);
+        match self.last {
+            Some((last, len, spec)) if last == word && len == name.len() => Some(spec),
+            _ => {
+                let spec = lookup(name);
+                self.last = spec.filter(|spec| WORDS[spec.row()] != 0).map(|spec| (word, name.len(), spec));
+                spec
+            }
+        }
+    }
+}
+
 /// The row of a subcommand of a [`Class::Container`] row.
 pub fn lookup_sub(container: &Spec, sub: &[u8]) -> Option<&'static Spec> {
     let mut name = Vec::with_capacity(container.name.len() + 1 + sub.len());
@@ -287,6 +312,21 @@ mod tests {
         assert_eq!(lookup(b"SE"), None);
         assert_eq!(lookup(b"SETT"), None);
         assert_eq!(lookup(b""), None);
+    }
+
+    #[test]
+    fn names_are_found_after_any_other() {
+        let mut names: Vec<&[u8]> = TABLE.iter().map(|spec| spec.name.as_bytes()).collect();
+        // The last ones have the words of rows, but are not their names.
+        names.extend([&b"set"[..], b"SETT", b"NOSUCHCOMMAND", b"", b"SORT\x7fRO", b"SORT_RO2", b"S\x05T"]);
+        let mut rows = Lookup::default();
+        for before in &names {
+            for name in &names {
+                rows.row(before);
+                assert_eq!(rows.row(name), lookup(name), "{before:?}, {name:?}");
+                assert_eq!(rows.row(name), lookup(name), "{name:?} twice");
+            }
+        }
     }
 
     #[test]

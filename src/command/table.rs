@@ -7,7 +7,8 @@
 use super::{Class, Keys, Rewrite, Spec};
 
 const fn row(name: &'static str, arity: i16, class: Class, keys: Keys, rewrite: Rewrite) -> Spec {
-    Spec { name, arity, class, keys, rewrite }
+    let first = matches!(keys, Keys::Range { first: 1, last: 1, step: 1 });
+    Spec { name, arity, class, keys, rewrite, names_first: first && matches!(class, Class::Keyed) }
 }
 
 /// All rows; commands with subcommands have a [`Class::Container`] row and one row a subcommand.

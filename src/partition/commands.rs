@@ -1,11 +1,11 @@
 //! Walks the commands of a window.
 
 use super::changed;
-use crate::command::{Spec, lookup};
+use crate::command::{Lookup, Spec, lookup};
 use crate::error::Result;
 use crate::resp::frame::{self, Record};
 use crate::route::{Command, Routed, Rules, State};
-use crate::source::window::Behind;
+use crate::source::window::{Behind, Window};
 use crate::source::{Position, Source};
 use crate::survey::Surveyed;
 
@@ -23,6 +23,9 @@ pub struct Step<'a> {
     /// Number of its transaction in the window, 0 if it is in none.
     pub transaction: u32,
 }
+
+/// Spots whose memory is waited for together.
+const FETCHED: usize = 64;
 
 /// A command of a window to come back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,26 +57,74 @@ pub fn revisit<'s>(
     route: impl Fn(Option<&'static Spec>, &Command<'s>, bool) -> Routed,
     mut visit: impl FnMut(&Step<'s>),
 ) -> Result<()> {
-    let bytes = surveyed.window.bytes(source);
-    for spot in spots {
-        let start = spot.start as usize;
-        let rest = bytes.get(start..).unwrap_or_default();
-        let Ok((next, Record::Command(head))) = frame::record(rest) else {
-            let start = surveyed.window.start;
-            return Err(changed(source, Position { offset: start.offset + u64::from(spot.start), ..start }));
-        };
-        let command = Command {
-            bytes: &rest[..rest.len() - next.len()],
-            head,
-            db: spot.db_and_transaction >> 1,
-            ordinal: surveyed.before + u64::from(spot.number),
-        };
-        let spec = lookup(command.name());
-        let transaction = spot.db_and_transaction & 1;
-        let routed = route(spec, &command, transaction != 0);
-        visit(&Step { command, start, spec, routed, transaction });
+    for spots in spots.chunks(FETCHED) {
+        fetch(surveyed.window.bytes(source), spots.iter().map(|spot| spot.start));
+        for spot in spots {
+            let (db, in_transaction) = (spot.db_and_transaction >> 1, spot.db_and_transaction & 1 != 0);
+            let ordinal = surveyed.before + u64::from(spot.number);
+            visit(&again(source, surveyed, spot.start, (db, in_transaction, ordinal), &route)?);
+        }
     }
     Ok(())
+}
+
+/// Touches commands of a window, so that the memory behind them is waited for all at once instead of one by one.
+pub(super) fn fetch(bytes: &[u8], starts: impl Iterator<Item = u32>) {
+    let touch = |start| bytes.get(start as usize).copied().unwrap_or_default();
+    let touched = starts.fold(0, |touched, start| touched ^ touch(start));
+    std::hint::black_box(touched);
+}
+
+/// Looks at one command of a window once more: the one at `start`, of which its database, whether it is in a
+/// transaction, and its number are known.
+pub(super) fn again<'s>(
+    source: &'s Source,
+    surveyed: &Surveyed,
+    start: u32,
+    (db, in_transaction, ordinal): (u32, bool, u64),
+    route: impl Fn(Option<&'static Spec>, &Command<'s>, bool) -> Routed,
+) -> Result<Step<'s>> {
+    let rest = surveyed.window.bytes(source).get(start as usize..).unwrap_or_default();
+    let Ok((next, Record::Command(head))) = frame::record(rest) else {
+        let window = surveyed.window.start;
+        return Err(changed(source, Position { offset: window.offset + u64::from(start), ..window }));
+    };
+    let command = Command { bytes: &rest[..rest.len() - next.len()], head, db, ordinal };
+    let spec = lookup(command.name());
+    let routed = route(spec, &command, in_transaction);
+    Ok(Step { command, start: start as usize, spec, routed, transaction: u32::from(in_transaction) })
+}
+
+/// What commands leave for those behind them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Running {
+    /// The database.
+    pub(super) db: u32,
+    /// Number of the transaction that is open, 0 if none is.
+    pub(super) transaction: u32,
+    transactions: u32,
+}
+
+impl Running {
+    /// At the start of a window.
+    pub(super) fn new(window: &Window) -> Self {
+        let transactions = u32::from(window.in_transaction);
+        Running { db: window.db, transaction: transactions, transactions }
+    }
+
+    // Out of the way of what most commands do.
+    #[inline(never)]
+    pub(super) fn change(&mut self, state: State) {
+        match state {
+            State::Select(selected) => self.db = selected.unwrap_or(self.db),
+            State::Multi if self.transaction == 0 => {
+                self.transactions += 1;
+                self.transaction = self.transactions;
+            }
+            State::Multi => {}
+            State::Exec => self.transaction = 0,
+        }
+    }
 }
 
 /// Frames and routes the commands of a window in order.
@@ -107,10 +158,9 @@ pub fn scan<'s>(
     let mut ordinal = surveyed.before;
     let bytes = window.bytes(source);
     let mut rest = bytes;
-    let mut db = window.db;
-    let mut transactions = u32::from(window.in_transaction);
-    let mut transaction = transactions;
+    let mut state = Running::new(window);
     let mut framer = frame::Framer::default();
+    let mut rows = Lookup::default();
     let mut start = 0;
     while !rest.is_empty() {
         start = bytes.len() - rest.len();
@@ -118,6 +168,7 @@ pub fn scan<'s>(
             Ok((next, Record::Command(head))) => {
                 ordinal += 1;
                 let bytes = &rest[..rest.len() - next.len()];
+                let Running { db, transaction, .. } = state;
                 let mut step = Step {
                     command: Command { bytes, head, db, ordinal },
                     start,
@@ -125,19 +176,11 @@ pub fn scan<'s>(
                     routed: Routed::Nowhere,
                     transaction,
                 };
-                step.spec = lookup(step.command.name());
+                step.spec = rows.row(step.command.name());
                 step.routed = route(step.spec, &step.command, transaction != 0);
                 visit(&step);
-                if let Routed::State(state) = step.routed {
-                    match state {
-                        State::Select(selected) => db = selected.unwrap_or(db),
-                        State::Multi if transaction == 0 => {
-                            transactions += 1;
-                            transaction = transactions;
-                        }
-                        State::Multi => {}
-                        State::Exec => transaction = 0,
-                    }
+                if let Routed::State(change) = step.routed {
+                    state.change(change);
                 }
                 rest = next;
             }
@@ -148,7 +191,7 @@ pub fn scan<'s>(
             }
         }
     }
-    Ok(Behind { last: start as u64, db, in_transaction: transaction != 0 })
+    Ok(Behind { last: start as u64, db: state.db, in_transaction: state.transaction != 0 })
 }
 
 /// The lanes that a splittable command has keys on, in order, each once.

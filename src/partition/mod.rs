@@ -1,9 +1,11 @@
 //! Splits windows of the source into the lanes' parts: spans of the map, never copies.
 
 mod commands;
+mod trace;
 pub mod values;
 
 pub use commands::{Spot, Step, lanes_of, revisit, scan, split_keys, split_unit, walk};
+pub use trace::{Trace, retrace};
 
 use crate::command::keys;
 use crate::error::{Kind, Result};

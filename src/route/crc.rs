@@ -5,12 +5,15 @@ const SHORT_BYTES_MAX: usize = 64;
 /// The polynomial of IEEE 802.3, bits reversed.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// For each byte what it does to the checksum with so many bytes behind it in the same step ("slicing by eight":
-/// Kounavis, Berry 2005).
-static TABLES: [[u32; 256]; 8] = tables();
+/// Bytes of one step.
+const STEP_BYTES: usize = 16;
 
-const fn tables() -> [[u32; 256]; 8] {
-    let mut tables = [[0u32; 256]; 8];
+/// For each byte what it does to the checksum with so many bytes behind it in the same step ("slicing", as by Kounavis,
+/// Berry 2005).
+static TABLES: [[u32; 256]; STEP_BYTES] = tables();
+
+const fn tables() -> [[u32; 256]; STEP_BYTES] {
+    let mut tables = [[0u32; 256]; STEP_BYTES];
     let mut byte = 0;
     while byte < 256 {
         let mut sum = byte as u32;
@@ -23,7 +26,7 @@ const fn tables() -> [[u32; 256]; 8] {
         byte += 1;
     }
     let mut behind = 1;
-    while behind < 8 {
+    while behind < STEP_BYTES {
         let mut byte = 0;
         while byte < 256 {
             let before = tables[behind - 1][byte];
@@ -49,7 +52,13 @@ pub fn key_hash(key: &[u8]) -> u32 {
             ^ look(behind, word, 3)
     };
     let mut sum = !0u32;
-    let (eights, rest) = key.as_chunks::<8>();
+    let (sixteens, rest) = key.as_chunks::<STEP_BYTES>();
+    for sixteen in sixteens {
+        let words = u128::from_le_bytes(*sixteen);
+        let word = |number: u32| (words >> (u32::BITS * number)) as u32;
+        sum = four(12, word(0) ^ sum) ^ four(8, word(1)) ^ four(4, word(2)) ^ four(0, word(3));
+    }
+    let (eights, rest) = rest.as_chunks::<8>();
     for eight in eights {
         let word = u64::from_le_bytes(*eight);
         sum = four(4, word as u32 ^ sum) ^ four(0, (word >> 32) as u32);

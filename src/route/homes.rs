@@ -71,13 +71,14 @@ pub struct Filter {
 
 /// Most bits of a [`Filter`]: 16 MiB.
 const FILTER_BITS_MAX: u32 = 1 << 27;
-/// Bits for each key of a known number: one key of about 50 that are not in the set is taken for one that is. More
-/// would cost more, since they would not stay in the processor's cache.
-const FILTER_BITS_PER_KEY: u32 = 16;
+/// Bits if it is not known how many keys there will be: 2 MiB.
+const FILTER_BITS: u32 = 1 << 24;
+/// Bits for each key of a known number: one key of about 200 that are not in the set is taken for one that is.
+const FILTER_BITS_PER_KEY: u32 = 32;
 
 impl Default for Filter {
     fn default() -> Self {
-        Filter { words: OnceLock::new(), bits: FILTER_BITS_MAX }
+        Filter { words: OnceLock::new(), bits: FILTER_BITS }
     }
 }
 
@@ -98,6 +99,11 @@ impl Filter {
         });
         let (word, bits) = self.place(hash);
         words[word].fetch_or(bits, Ordering::Relaxed);
+    }
+
+    /// Whether no key was added.
+    pub fn is_empty(&self) -> bool {
+        self.words.get().is_none()
     }
 
     /// Whether a key may be in the set.
@@ -187,6 +193,12 @@ impl Homes {
         self.stays.extend(stays);
         self.filter.add(hash);
         self.names.insert(name, (first as u32, (self.stays.len() - first) as u32));
+    }
+
+    /// Whether there may be a name of a key of this crc32.
+    #[inline]
+    pub fn may_have(&self, hash: u32) -> bool {
+        self.filter.may_have(hash)
     }
 
     /// Where the name is that `key`, of crc32 `hash`, has in database number `db` when command number `ordinal` runs;

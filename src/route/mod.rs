@@ -63,17 +63,17 @@ impl Routing {
 
     /// Whether what command number `ordinal` leaves under a name, on this lane, has to be brought to the name's own lane
     /// at the end.
+    #[inline]
     pub fn is_foreign(&self, lane: usize, db: u32, key: &[u8], ordinal: u64) -> bool {
         let Some(homes) = &self.homes else { return false };
         let hash = key_hash(key);
         lane != self.own_lane(hash) && homes.stay(db, key, hash, ordinal).is_some_and(|stay| stay.lasts)
     }
 
-    /// Whether command number `ordinal` finds what `key` names in database `db` away from the key's own lane.
+    /// Whether a key of this crc32 may at some time be away from its own lane.
     #[inline]
-    pub fn is_away(&self, db: u32, key: &[u8], ordinal: u64) -> bool {
-        let stay = self.homes.as_ref().and_then(|homes| homes.stay(db, key, key_hash(key), ordinal));
-        stay.is_some_and(|stay| stay.lane.is_some())
+    pub fn may_be_away(&self, hash: u32) -> bool {
+        self.homes.as_ref().is_some_and(|homes| homes.may_have(hash))
     }
 
     /// The lane on which a key of this crc32 belongs at the end: `hash % shards`.

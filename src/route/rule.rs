@@ -230,13 +230,8 @@ impl Rules {
     #[inline(always)]
     fn route_spec(&self, spec: &Spec, command: &Command<'_>, in_transaction: bool) -> Routed {
         // Nearly all of a file: one key, the first argument, nothing to rewrite.
-        let names_first = match spec.class {
-            Class::Keyed => spec.keys == Keys::FIRST,
-            // DEL and its kin with one key.
-            Class::Splittable => command.head.argc == 2,
-            _ => false,
-        };
-        if names_first {
+        // (Or DEL and its kin with one key.)
+        if spec.names_first || (spec.class == Class::Splittable && command.head.argc == 2) {
             return self.keyed(spec, command, command.first());
         }
         self.route_rarer(spec, *command, in_transaction)

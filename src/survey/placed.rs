@@ -6,12 +6,12 @@
 use rayon::prelude::*;
 
 use super::{Survey, Surveyed, Tally, WINDOWS_PER_THREAD, tally};
-use crate::command::{Class, Keys, Spec};
+use crate::command::{Class, Spec};
 use crate::error::Result;
-use crate::partition::{Spot, Step, lanes_of, revisit, scan, values};
+use crate::partition::{Spot, Step, Trace, lanes_of, retrace, revisit, scan, values};
 use crate::rdb::Item;
 use crate::route::homes::Filter;
-use crate::route::{Command, Routed, Routing, Rules};
+use crate::route::{Command, Routed, Routing, Rules, key_hash};
 use crate::source::Source;
 use crate::source::window::Content;
 use crate::survey::duplicates::Fingerprints;
@@ -23,6 +23,16 @@ pub enum Wanted {
     Counts,
     /// Only what cannot be carried out.
     Refusals,
+}
+
+/// What the survey has remembered of a window's commands.
+enum Known<'s> {
+    /// Nothing.
+    Nothing,
+    /// See [`Survey::spots`]; no others are looked at.
+    Spots(&'s [Spot]),
+    /// See [`Survey::traces`].
+    Trace(&'s Trace),
 }
 
 /// What a window changes.
@@ -54,9 +64,13 @@ pub fn placed(
         go_on()?;
         match (surveyed.window.content, spots) {
             (Content::Commands, Some(spots)) => {
-                in_commands(source, surveyed, (&own, rules), spots.get(number))
+                let known = spots.get(number).map_or(Known::Nothing, |spots| Known::Spots(spots));
+                in_commands(source, surveyed, (&own, rules), known)
             }
-            (Content::Commands, None) => in_commands(source, surveyed, (&own, rules), None),
+            (Content::Commands, None) => {
+                let known = survey.traces.get(number).and_then(Option::as_ref);
+                in_commands(source, surveyed, (&own, rules), known.map_or(Known::Nothing, Known::Trace))
+            }
             (Content::Rdb(_), Some(_)) => Ok(Change::none(rules)),
             (Content::Rdb(_), None) => in_values(source, surveyed, (&own, rules)),
         }
@@ -86,7 +100,7 @@ fn count_again(
     let unused = (&Filter::default(), &Fingerprints::new());
     let look = |surveyed: &Surveyed| {
         go_on()?;
-        tally::tally(source, surveyed, rules, unused).map(|(tally, _)| tally)
+        tally::tally(source, surveyed, rules, unused, None).map(|(tally, _)| tally)
     };
     let mut total = Tally::new(rules.lanes());
     for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {
@@ -120,17 +134,19 @@ impl Change {
         let refused = |routed| if let Routed::Refused(refusal) = routed { Some(refusal) } else { None };
         self.refuses_others |= refused(before) != refused(after);
         for (rules, routed, sign) in [(own, before, -1), (rules, after, 1)] {
-            let lanes = match routed {
-                Routed::Lane(lane, ..) => vec![lane],
-                Routed::Every(_) => (0..rules.lanes()).collect(),
-                Routed::Parts => parts(rules),
-                Routed::State(_) | Routed::Nowhere | Routed::Tied | Routed::Refused(_) => Vec::new(),
-            };
-            for lane in lanes {
-                self.lanes[lane].0 += sign;
-                self.lanes[lane].1 += sign * bytes as i64;
+            match routed {
+                Routed::Lane(lane, ..) => self.shift(lane, sign, bytes),
+                Routed::Every(_) => (0..rules.lanes()).for_each(|lane| self.shift(lane, sign, bytes)),
+                Routed::Parts => parts(rules).into_iter().for_each(|lane| self.shift(lane, sign, bytes)),
+                Routed::State(_) | Routed::Nowhere | Routed::Tied | Routed::Refused(_) => {}
             }
         }
+    }
+
+    /// Takes in that a lane gets so many commands of so many bytes more.
+    fn shift(&mut self, lane: usize, commands: i64, bytes: u64) {
+        let lane = &mut self.lanes[lane];
+        *lane = (lane.0 + commands, lane.1 + commands * bytes as i64);
     }
 }
 
@@ -138,7 +154,7 @@ fn in_commands(
     source: &Source,
     surveyed: &Surveyed,
     (own, rules): (&Rules, &Rules),
-    spots: Option<&Vec<Spot>>,
+    known: Known<'_>,
 ) -> Result<Change> {
     let mut change = Change::none(rules);
     let route = |spec: Option<&'static Spec>, command: &Command<'_>, in_transaction| {
@@ -159,27 +175,29 @@ fn in_commands(
             change.foreign_bytes += command.bytes.len() as u64;
         }
     };
-    match spots {
-        Some(spots) => revisit(source, surveyed, spots, route, visit)?,
-        None => {
+    let may_be_away = |hash| rules.routing.may_be_away(hash);
+    match known {
+        Known::Spots(spots) => revisit(source, surveyed, spots, route, visit)?,
+        Known::Trace(trace) => retrace(source, surveyed, trace, may_be_away, route, visit)?,
+        Known::Nothing => {
             scan(source, surveyed, route, visit)?;
         }
     }
     Ok(change)
 }
 
-/// Whether the key of a command is away from its own lane.
+/// Whether the key of a command may be away from its own lane.
 #[inline]
-fn is_away(command: &Command<'_>, rules: &Rules) -> bool {
-    rules.routing.is_away(command.db, command.first(), command.ordinal)
+fn may_be_away(command: &Command<'_>, rules: &Rules) -> bool {
+    rules.routing.may_be_away(key_hash(command.first()))
 }
 
 /// Whether a command changes the reader's state, or may go elsewhere than to its keys' own lanes.
 #[inline]
 fn may_differ(spec: &Spec, command: &Command<'_>, rules: &Rules) -> bool {
     match spec.class {
-        Class::Keyed if spec.keys == Keys::FIRST => is_away(command, rules),
-        Class::Splittable if command.head.argc == 2 => is_away(command, rules),
+        _ if spec.names_first => may_be_away(command, rules),
+        Class::Splittable if command.head.argc == 2 => may_be_away(command, rules),
         Class::Read | Class::Discard => false,
         _ => true,
     }
@@ -189,7 +207,7 @@ fn in_values(source: &Source, surveyed: &Surveyed, (own, rules): (&Rules, &Rules
     let mut change = Change::none(rules);
     values::walk(source, surveyed, rules, |step| {
         let matters = match step.item {
-            Item::Value(value) => rules.routing.is_away(step.db, &value.key, step.ordinal),
+            Item::Value(value) => rules.routing.may_be_away(key_hash(&value.key)),
             _ => true,
         };
         if !matters {

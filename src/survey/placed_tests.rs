@@ -41,11 +41,21 @@ fn source(commands: &[String]) -> (tempfile::NamedTempFile, Source) {
 
 /// A survey, and the rules once its names are placed.
 fn surveyed(source: &Source, forgets: bool) -> (Survey, Rules, crate::placement::Placing) {
+    surveyed_in(source, window_bytes(LANES), forgets)
+}
+
+/// The same in windows of so many bytes.
+fn surveyed_in(
+    source: &Source,
+    window_bytes: u64,
+    forgets: bool,
+) -> (Survey, Rules, crate::placement::Placing) {
     let mut rules = rules();
-    let mut survey = survey(source, &rules, (window_bytes(LANES), Purpose::Load), source.end(), &|_| Ok(()))
+    let mut survey = survey(source, &rules, (window_bytes, Purpose::Report), source.end(), &|_| Ok(()))
         .expect("a sound source");
     if forgets {
         survey.spots = None;
+        survey.traces.clear();
     }
     let (homes, placing) =
         place(source, &rules, &survey, PLACEMENT_BYTES, &|| Ok(())).expect("room for names");
@@ -85,6 +95,17 @@ proptest! {
         prop_assert_eq!(survey.tally.foreign_bytes, again.foreign_bytes);
     }
 
+    /// Small windows, so that the commands of some are remembered.
+    #[test]
+    fn counts_are_corrected_from_what_is_remembered(commands in commands()) {
+        let (_file, source) = source(&commands);
+        let (mut survey, rules, _) = surveyed_in(&source, 100, false);
+        let again = count_again(&source, &rules, &survey, &|| Ok(())).expect("an unchanged source");
+        placed(&source, &rules, &mut survey, Wanted::Counts, &|| Ok(())).expect("an unchanged source");
+        prop_assert_eq!(lanes(&survey.tally), lanes(&again));
+        prop_assert_eq!(survey.tally.foreign_bytes, again.foreign_bytes);
+    }
+
     #[test]
     fn what_is_remembered_places_names_as_the_whole_source_does(commands in commands()) {
         let (_file, source) = source(&commands);
@@ -92,6 +113,30 @@ proptest! {
         prop_assert_eq!(remembered.foreign, looked_up.foreign);
         prop_assert_eq!((remembered.groups, remembered.largest), (looked_up.groups, looked_up.largest));
     }
+}
+
+/// More commands in a window than are gone through at once, some of them long, some in transactions.
+#[test]
+fn counts_are_corrected_in_windows_of_thousands_of_commands() {
+    let name = |number: usize| number.wrapping_mul(2_654_435_761) % 997;
+    let commands: Vec<String> = (0..60_000)
+        .map(|number| match number % 50 {
+            0 => format!("RENAME {} {}", name(number), name(number + 7)),
+            1 => format!("SELECT {}", number % 3),
+            2 => format!("SET {} {}", name(number), "v".repeat(150 + number / 50 % 150)),
+            3 => "MULTI".to_owned(),
+            5 => "EXEC".to_owned(),
+            _ => format!("SET {} {number}", name(number)),
+        })
+        .collect();
+    let (_file, source) = source(&commands);
+    let (mut survey, rules, _) = surveyed_in(&source, 64 << 10, false);
+    assert!(survey.traces.iter().flatten().any(|trace| trace.len() > 1500));
+    let again = count_again(&source, &rules, &survey, &|| Ok(())).expect("an unchanged source");
+    assert_ne!(lanes(&survey.tally), lanes(&again));
+    placed(&source, &rules, &mut survey, Wanted::Counts, &|| Ok(())).expect("an unchanged source");
+    assert_eq!(lanes(&survey.tally), lanes(&again));
+    assert_eq!(survey.tally.foreign_bytes, again.foreign_bytes);
 }
 
 /// A command that had no lane before may have one that refuses it.

@@ -11,18 +11,18 @@ const REGISTERS: usize = 1 << INDEX_BITS;
 /// A set that only knows its approximate size.
 #[derive(Debug, Clone)]
 pub struct Sketch {
-    registers: Vec<u8>,
+    registers: Box<[u8; REGISTERS]>,
 }
 
 impl Default for Sketch {
     fn default() -> Self {
-        Sketch { registers: vec![0; REGISTERS] }
+        Sketch { registers: Box::new([0; REGISTERS]) }
     }
 }
 
 impl Sketch {
     /// Adds a name.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, db: u32, key: &[u8]) {
         let mut hasher = FixedState::with_seed(u64::from(db)).build_hasher();
         hasher.write(key);
@@ -41,7 +41,7 @@ impl Sketch {
 
     /// Adds all that another sketch has seen.
     pub fn merge(&mut self, other: &Sketch) {
-        for (mine, theirs) in self.registers.iter_mut().zip(&other.registers) {
+        for (mine, theirs) in self.registers.iter_mut().zip(&*other.registers) {
             *mine = (*mine).max(*theirs);
         }
     }

@@ -7,7 +7,7 @@ use crate::command::names::{database, names};
 use crate::command::table::TABLE;
 use crate::command::{Class, Rewrite, Spec, deadline, lookup_sub};
 use crate::error::Result;
-use crate::partition::{Spot, Step, lanes_of, split_keys, walk};
+use crate::partition::{Spot, Step, Trace, lanes_of, split_keys, walk};
 use crate::rdb::Kind;
 use crate::resp::frame::Arguments;
 use crate::route::homes::Filter;
@@ -91,6 +91,8 @@ pub struct Tally {
     pub library_spots: Vec<(Position, u64)>,
     /// Commands that matter to the lives of names, of one window only.
     pub(super) spots: Vec<Spot>,
+    /// All commands of one window, if they are to be remembered.
+    pub(super) trace: Option<Trace>,
     /// Fingerprints of the keys of RDB parts, of one window only.
     pub(super) fingerprints: Vec<u64>,
     /// Commands that cannot be carried out, by reason.
@@ -123,6 +125,7 @@ impl Tally {
             libraries: 0,
             library_spots: Vec::new(),
             spots: Vec::new(),
+            trace: None,
             fingerprints: Vec::new(),
             refusals: BTreeMap::new(),
             refused: Vec::new(),
@@ -183,25 +186,23 @@ pub fn tally(
     surveyed: &Surveyed,
     rules: &Rules,
     (ties, fingerprints): (&Filter, &Fingerprints),
+    trace: Option<Trace>,
 ) -> Result<(Tally, Option<Behind>)> {
-    let mut tally = Tally::new(rules.lanes());
+    let mut tally = Tally { trace, ..Tally::new(rules.lanes()) };
     let mut names = Names::new();
     if let Content::Rdb(_) = surveyed.window.content {
         values::tally(source, surveyed, rules, fingerprints, &mut tally)?;
         return Ok((tally, None));
     }
-    let behind = walk(source, surveyed, rules, |step| {
-        tally.total += 1;
-        if let Some(spec) = names.count(step) {
-            tally.look_into(spec, &{ *step }, rules.clock);
+    let behind = walk(source, surveyed, rules, |step| match (step.spec, step.routed) {
+        // Nearly all of a source, so it is kept apart.
+        (Some(spec), Routed::Lane(lane, _, Reach::Set(hash) | Reach::Key(hash)))
+            if spec.names_first && is_plain(spec, step) =>
+        {
+            names.count_plain(spec, step.command.db);
+            tally.count_key(lane, hash, step, rules);
         }
-        if matches!(step.routed, Routed::Tied | Routed::Lane(_, _, Reach::Arguments | Reach::All)) {
-            tally.name(&{ *step }, rules, ties);
-        }
-        if step.spec.is_some_and(matters_to_lives) {
-            tally.spots.push(Spot::of(step, surveyed.before));
-        }
-        tally.count(step, &surveyed.window, rules);
+        _ => tally.count_any(&{ *step }, surveyed, (rules, ties), &mut names),
     })?;
     names.add_to(&mut tally);
     Ok((tally, Some(behind)))
@@ -219,14 +220,52 @@ pub(crate) fn matters_to_lives(spec: &'static Spec) -> bool {
 }
 
 impl Tally {
-    #[inline]
+    /// Counts a command that its key alone, of this crc32, brings to this lane.
+    #[inline(always)]
+    fn count_key(&mut self, lane: usize, hash: u32, step: &Step<'_>, rules: &Rules) {
+        let command = &step.command;
+        self.total += 1;
+        if let Some(trace) = &mut self.trace {
+            trace.add(step, Some(hash));
+        }
+        self.see_key(rules.routing.own_lane(hash), command.db, command.first());
+        self.count_lane(lane, step);
+        if rules.routing.is_foreign(lane, command.db, command.first(), command.ordinal) {
+            self.foreign_bytes += command.bytes.len() as u64;
+        }
+    }
+
+    #[inline(never)]
+    fn count_any(
+        &mut self,
+        step: &Step<'_>,
+        surveyed: &Surveyed,
+        (rules, ties): (&Rules, &Filter),
+        names: &mut Names,
+    ) {
+        if let Some(spec) = names.count(step) {
+            self.look_into(spec, step, rules.clock);
+        }
+        if matches!(step.routed, Routed::Tied | Routed::Lane(_, _, Reach::Arguments | Reach::All)) {
+            self.name(step, rules, ties);
+        }
+        if step.spec.is_some_and(matters_to_lives) {
+            self.spots.push(Spot::of(step, surveyed.before));
+        }
+        if let Routed::Lane(lane, _, Reach::Set(hash) | Reach::Key(hash)) = step.routed {
+            return self.count_key(lane, hash, step, rules);
+        }
+        self.total += 1;
+        if let Some(trace) = &mut self.trace {
+            trace.add(step, None);
+        }
+        self.count(step, &surveyed.window, rules);
+    }
+
     fn count(&mut self, step: &Step<'_>, window: &Window, rules: &Rules) {
         let command = &step.command;
         match step.routed {
-            Routed::Lane(lane, _, reach) => {
-                if let Reach::Set(hash) | Reach::Key(hash) = reach {
-                    self.see_key(rules.routing.own_lane(hash), command.db, command.first());
-                }
+            Routed::Lane(lane, ..) => {
                 self.scripts += u64::from(step.spec.is_some_and(|spec| spec.class == Class::Script));
                 self.count_lane(lane, step);
                 if rules.routing.is_foreign(lane, command.db, command.first(), command.ordinal) {
@@ -282,7 +321,7 @@ impl Tally {
     }
 
     /// Counts a key of this lane's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn see_key(&mut self, lane: usize, db: u32, key: &[u8]) {
         self.lanes[lane].keys.insert(db, key);
     }
@@ -349,18 +388,24 @@ impl Names {
         Names { rows: vec![0; TABLE.len()], databases: BTreeMap::new(), last: (0, 0) }
     }
 
-    /// Counts the command; gives its row if its arguments are worth a look.
+    /// Counts a command whose arguments are not worth a look.
     #[inline]
-    fn count(&mut self, step: &Step<'_>) -> Option<&'static Spec> {
-        let spec = row(step)?;
+    fn count_plain(&mut self, spec: &'static Spec, db: u32) {
         if let Some(count) = self.rows.get_mut(spec.row()) {
             *count += 1;
         }
+        self.count_in(db);
+    }
+
+    /// Counts the command; gives its row if its arguments are worth a look.
+    fn count(&mut self, step: &Step<'_>) -> Option<&'static Spec> {
+        let spec = row(step)?;
         if spec.class == Class::Keyed {
-            self.count_in(step.command.db);
-            let plain = spec.rewrite == Rewrite::None
-                || (spec.rewrite == Rewrite::Set && step.command.head.argc == 3);
-            return (!plain).then_some(spec);
+            self.count_plain(spec, step.command.db);
+            return (!is_plain(spec, step)).then_some(spec);
+        }
+        if let Some(count) = self.rows.get_mut(spec.row()) {
+            *count += 1;
         }
         let is_state =
             matches!(spec.class, Class::Select | Class::Multi | Class::Exec | Class::Discard | Class::Read);
@@ -394,7 +439,12 @@ impl Names {
     }
 }
 
+/// Whether nothing among the arguments of a command with one key can need a rewriting.
 #[inline]
+fn is_plain(spec: &Spec, step: &Step<'_>) -> bool {
+    spec.rewrite == Rewrite::None || (spec.rewrite == Rewrite::Set && step.command.head.argc == 3)
+}
+
 fn row(step: &Step<'_>) -> Option<&'static Spec> {
     let spec = step.spec?;
     if spec.class == Class::Container { lookup_sub(spec, step.command.first()) } else { Some(spec) }
