@@ -68,7 +68,7 @@ fn framing(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("walk", value_bytes), |bench| {
             bench.iter(|| {
                 let mut counts = [0u64; LANES];
-                walk(&source, &Surveyed { window: whole, sum: 0, before: 0 }, &rules, |step| {
+                walk(&source, &Surveyed { window: whole, sum: 0, before: 0, commands: 0 }, &rules, |step| {
                     if let Routed::Lane(lane, ..) = step.routed {
                         counts[lane] += 1;
                     }

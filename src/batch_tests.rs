@@ -5,7 +5,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::*;
-use crate::partition::{partition, window_bytes};
+use crate::partition::{Spare, partition, window_bytes};
 use crate::rdb::Product;
 use crate::route::Routing;
 use crate::survey::{Purpose, survey};
@@ -39,7 +39,7 @@ pub(crate) fn parts(shards: usize, commands: &[&str]) -> Parts {
     let parts = seen
         .windows
         .iter()
-        .map(|surveyed| partition(&source, surveyed, &rules).expect("an unchanged source"))
+        .map(|surveyed| partition(&source, surveyed, &rules, &Spare::default()).expect("an unchanged source"))
         .collect();
     Parts { source, rules, parts, looks_ahead: false }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use crate::error::{Error, Kind, Result};
-use crate::partition::{LanePart, partition};
+use crate::partition::{LanePart, Spare, partition};
 use crate::route::Rules;
 use crate::source::{Position, Source};
 use crate::survey::Surveyed;
@@ -26,6 +26,8 @@ pub struct Plan<'s> {
     pub rules: &'s Rules,
     /// The windows, in order.
     pub windows: &'s [Surveyed],
+    /// Memory for their parts.
+    pub spare: &'s Spare,
 }
 
 impl<'s> Plan<'s> {
@@ -44,7 +46,7 @@ impl<'s> Plan<'s> {
     /// All lanes' parts of a window.
     pub fn partition(&self, number: usize) -> Result<Vec<LanePart>> {
         match self.windows.get(number) {
-            Some(surveyed) => partition(self.source, surveyed, self.rules),
+            Some(surveyed) => partition(self.source, surveyed, self.rules, self.spare),
             None => Ok(Vec::new()),
         }
     }

@@ -76,6 +76,8 @@ pub struct Surveyed {
     pub sum: u32,
     /// Commands of the source before it.
     pub before: u64,
+    /// Commands in it.
+    pub commands: u64,
 }
 
 /// What a survey is for.
@@ -255,7 +257,8 @@ impl Found {
     /// Adds what was found in the next window.
     fn add(&mut self, window: &Window, Looked { mut tally, hasher, .. }: Looked) {
         let sum = hasher.clone().finalize();
-        self.windows.push(Surveyed { window: *window, sum, before: self.tally.total });
+        let before = self.tally.total;
+        self.windows.push(Surveyed { window: *window, sum, before, commands: tally.total });
         self.hasher.combine(&hasher);
         self.tally.add(&tally);
         self.spots_count += tally.spots.len();
@@ -291,7 +294,7 @@ fn look_at(
         hasher.update(window.bytes(source));
     }
     // Numbers of commands do not matter yet.
-    let surveyed = Surveyed { window: *window, sum: 0, before: 0 };
+    let surveyed = Surveyed { window: *window, sum: 0, before: 0, commands: 0 };
     let (tally, behind) = tally::tally(source, &surveyed, rules, (ties, fingerprints), trace)?;
     Ok(Looked { tally, hasher, behind })
 }

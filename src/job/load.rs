@@ -22,7 +22,7 @@ use crate::counters::{Counters, LaneState};
 use crate::error::{Error, Kind, Result};
 use crate::feed::Plan;
 use crate::marker::{LoadId, Marker, Phase};
-use crate::partition::window_bytes;
+use crate::partition::{Spare, window_bytes};
 use crate::placement::Placing;
 use crate::progress::{Notices, Progress};
 use crate::report::{DroppedTail, Outcome, Place, Times};
@@ -274,7 +274,8 @@ impl Load<'_> {
                 + 1,
             owner: random(),
         };
-        let plan = Plan { source: &self.source, rules, windows };
+        let spare = Spare::default();
+        let plan = Plan { source: &self.source, rules, windows, spare: &spare };
         let scratch_target = scratch.map(|scratch| &scratch.target);
         let routing = (rules, self.survey.as_ref());
         let sinks = targets::sinks(self.job, scratch_target, &self.source, routing, self.stop);

@@ -1,10 +1,12 @@
 //! Splits windows of the source into the lanes' parts: spans of the map, never copies.
 
 mod commands;
+mod ops;
 mod trace;
 pub mod values;
 
 pub use commands::{Spot, Step, lanes_of, revisit, scan, split_keys, split_unit, walk};
+pub use ops::{Ops, Spare};
 pub use trace::{Trace, retrace};
 
 use crate::command::keys;
@@ -25,6 +27,9 @@ const WINDOW_BYTES_PER_LANE: u64 = 1 << 20;
 pub fn window_bytes(lanes: usize) -> u64 {
     (lanes as u64 * WINDOW_BYTES_PER_LANE).clamp(4 << 20, 16 << 20)
 }
+
+/// Steps for which a lane's part has room at least.
+const OPS_MIN: usize = 64;
 
 /// What a lane does with a span of the source, or with its own state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +65,7 @@ pub struct Op {
 const _: () = assert!(size_of::<Op>() == 24);
 
 /// The part of one window that belongs to one lane.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LanePart {
     /// The window.
     pub window: Window,
@@ -69,7 +74,7 @@ pub struct LanePart {
     /// What tells whether the window's file was written to since the checksum was compared.
     pub stamp: Option<Stamp>,
     /// What the lane does, in order.
-    pub ops: Vec<Op>,
+    pub ops: Ops,
     /// For each split command where it starts in the window, and its number among the commands of the source.
     pub ordinals: Vec<(u32, u64)>,
 }
@@ -129,8 +134,13 @@ impl LanePart {
     }
 }
 
-/// Splits a window; element i is lane i's part.
-pub fn partition(source: &Source, surveyed: &Surveyed, rules: &Rules) -> Result<Vec<LanePart>> {
+/// Splits a window; element i is lane i's part, in memory from `spare`.
+pub fn partition(
+    source: &Source,
+    surveyed: &Surveyed,
+    rules: &Rules,
+    spare: &Spare,
+) -> Result<Vec<LanePart>> {
     let Surveyed { window, sum, .. } = surveyed;
     source.check(window.start.segment)?;
     let stamp = source.stamp(window.start.segment);
@@ -138,8 +148,13 @@ pub fn partition(source: &Source, surveyed: &Surveyed, rules: &Rules) -> Result<
         return Err(changed(source, window.start));
     }
     let lanes = rules.lanes();
-    let part = LanePart { window: *window, sum: *sum, stamp, ops: Vec::new(), ordinals: Vec::new() };
-    let mut split = Split { parts: vec![part; lanes], selected: vec![window.db; lanes], torn: None };
+    let part = |_| {
+        // Room for somewhat more than a lane gets on average: growing would cost more than all else.
+        let ops = spare.ops(surveyed.commands as usize / lanes * 9 / 8 + OPS_MIN);
+        LanePart { window: *window, sum: *sum, stamp, ops, ordinals: Vec::new() }
+    };
+    let mut split =
+        Split { parts: (0..lanes).map(part).collect(), selected: vec![window.db; lanes], torn: None };
     match window.content {
         Content::Commands => {
             walk(source, surveyed, rules, |step| split.command(step, rules))?;

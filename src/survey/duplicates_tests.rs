@@ -24,7 +24,7 @@ fn refused(file: &tempfile::NamedTempFile, bytes: u64) -> Option<String> {
     let mut cut = Windows::new(&source, WINDOW_BYTES, source.end());
     let mut windows = Vec::new();
     while let Some(window) = cut.next_window().expect("a sound source") {
-        windows.push(Surveyed { window, sum: 0, before: 0 });
+        windows.push(Surveyed { window, sum: 0, before: 0, commands: 0 });
     }
     let fingerprints = Fingerprints::new();
     let look = Look { source: &source, windows: &windows, fingerprints: &fingerprints, go_on: &|| Ok(()) };
