@@ -29,30 +29,30 @@ const fn newer(what: &'static str, redis: Release, valkey: Release) -> Newer {
 }
 
 /// FUNCTION and the libraries of RDB parts.
-pub const FUNCTIONS: Newer = newer("a library of functions", (7, 0), NEVER);
+pub const FUNCTIONS: &Newer = &newer("a library of functions", (7, 0), NEVER);
 /// A payload of RESTORE whose RDB version is higher than the target's: it has no one version.
-pub const PAYLOAD: Newer = newer("a RESTORE payload of a later RDB version", NEVER, NEVER);
+pub const PAYLOAD: &Newer = &newer("a RESTORE payload of a later RDB version", NEVER, NEVER);
 
-const CONDITION: Newer = newer("a condition (NX, XX, GT, LT) of EXPIRE and its like", (7, 0), NEVER);
-const NX_GET: Newer = newer("NX with GET in a SET", (7, 0), NEVER);
-const IF_EQUAL: Newer = newer("IFEQ of SET", (8, 4), (8, 1));
-const IF_OTHER: Newer = newer("IFNE, IFDEQ or IFDNE of SET", (8, 4), NEVER);
-const PART_OF_ID: Newer = newer("an id with a sequence of * in an XADD", (7, 0), NEVER);
-const REFERENCES: Newer = newer("KEEPREF, DELREF or ACKED of XADD and XTRIM", (8, 2), NEVER);
-const ENTRIES_READ: Newer = newer("ENTRIESREAD of XGROUP", (7, 0), NEVER);
-const ENTRIES_ADDED: Newer = newer("ENTRIESADDED or MAXDELETEDID of XSETID", (7, 0), NEVER);
-const UNIT: Newer = newer("a unit in capitals in a GEO command", (7, 0), NEVER);
-const POLYGON: Newer = newer("BYPOLYGON of GEOSEARCHSTORE", NEVER, (9, 0));
-const BIT_OPERATION: Newer = newer("DIFF, DIFF1, ANDOR or ONE of BITOP", (8, 2), NEVER);
-const SHEBANG: Newer = newer("a script that begins with #!", (7, 0), NEVER);
+const CONDITION: &Newer = &newer("a condition (NX, XX, GT, LT) of EXPIRE and its like", (7, 0), NEVER);
+const NX_GET: &Newer = &newer("NX with GET in a SET", (7, 0), NEVER);
+const IF_EQUAL: &Newer = &newer("IFEQ of SET", (8, 4), (8, 1));
+const IF_OTHER: &Newer = &newer("IFNE, IFDEQ or IFDNE of SET", (8, 4), NEVER);
+const PART_OF_ID: &Newer = &newer("an id with a sequence of * in an XADD", (7, 0), NEVER);
+const REFERENCES: &Newer = &newer("KEEPREF, DELREF or ACKED of XADD and XTRIM", (8, 2), NEVER);
+const ENTRIES_READ: &Newer = &newer("ENTRIESREAD of XGROUP", (7, 0), NEVER);
+const ENTRIES_ADDED: &Newer = &newer("ENTRIESADDED or MAXDELETEDID of XSETID", (7, 0), NEVER);
+const UNIT: &Newer = &newer("a unit in capitals in a GEO command", (7, 0), NEVER);
+const POLYGON: &Newer = &newer("BYPOLYGON of GEOSEARCHSTORE", NEVER, (9, 0));
+const BIT_OPERATION: &Newer = &newer("DIFF, DIFF1, ANDOR or ONE of BITOP", (8, 2), NEVER);
+const SHEBANG: &Newer = &newer("a script that begins with #!", (7, 0), NEVER);
 
 /// Everything in a command that came after Redis 6.2.
-pub fn newer_in(spec: &Spec, arguments: &[&[u8]]) -> impl Iterator<Item = Newer> {
+pub fn newer_in(spec: &Spec, arguments: &[&[u8]]) -> impl Iterator<Item = &'static Newer> {
     let has = |option: &str, from: usize| {
         arguments.iter().skip(from).any(|argument| argument.eq_ignore_ascii_case(option.as_bytes()))
     };
     let has_any = |options: &[&str], from: usize| options.iter().any(|option| has(option, from));
-    let found: [Option<Newer>; 3] = match (spec.rewrite, spec.name) {
+    let found: [Option<&Newer>; 3] = match (spec.rewrite, spec.name) {
         (Rewrite::Expire { .. }, _) => [(arguments.len() > 3).then_some(CONDITION), None, None],
         (Rewrite::Set, _) => [
             (has("NX", 3) && has("GET", 3)).then_some(NX_GET),
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::command::{Class, lookup, lookup_sub};
 
-    fn found(command: &str) -> Vec<Newer> {
+    fn found(command: &str) -> Vec<&'static Newer> {
         let arguments: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         let spec = lookup(arguments[0]).expect("a known command");
         let spec = match spec.class {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_came_later_is_found() {
-        let cases: [(&str, &[Newer]); 21] = [
+        let cases: [(&str, &[&Newer]); 21] = [
             ("PEXPIREAT k 5 NX", &[CONDITION]),
             ("expire k 5 gt", &[CONDITION]),
             ("SET k v nx PXAT 5 get", &[NX_GET]),
@@ -186,7 +186,7 @@ mod tests {
             "BITOP XOR DIFF ONE",
             "SCRIPT LOAD return",
         ] {
-            assert_eq!(found(command), [], "{command}");
+            assert!(found(command).is_empty(), "{command}");
         }
     }
 }

@@ -157,7 +157,12 @@ pub fn partition(
         Split { parts: (0..lanes).map(part).collect(), selected: vec![window.db; lanes], torn: None };
     match window.content {
         Content::Commands => {
-            walk(source, surveyed, rules, |step| split.command(step, rules))?;
+            walk(source, surveyed, rules, |step| match step.routed {
+                Routed::Lane(lane, form, reach) => {
+                    split.push(lane, step.command.db, op(step, Action::Send(form), reach));
+                }
+                _ => split.rarer(&{ *step }, rules),
+            })?;
         }
         Content::Rdb(_) => values::walk(source, surveyed, rules, |step| {
             split.entry(&step);
@@ -182,16 +187,11 @@ struct Split {
 }
 
 impl Split {
-    fn command(&mut self, step: &Step<'_>, rules: &Rules) {
+    /// Takes in a command that does not go to one lane as it is.
+    #[inline(never)]
+    fn rarer(&mut self, step: &Step<'_>, rules: &Rules) {
         let lanes = self.parts.len();
-        let op = |action, reach| Op {
-            start: step.start as u32,
-            len: u32::try_from(step.command.bytes.len()).unwrap_or(u32::MAX),
-            transaction: step.transaction,
-            reach,
-            action,
-            sort: step.spec.map_or(u16::MAX, |spec| spec.row() as u16),
-        };
+        let op = |action, reach| op(step, action, reach);
         let db = step.command.db;
         match step.routed {
             Routed::Lane(lane, form, reach) => self.push(lane, db, op(Action::Send(form), reach)),
@@ -248,6 +248,19 @@ impl Split {
         let op =
             Op { start: db, len: 0, transaction, action: Action::Select, reach: Reach::All, sort: u16::MAX };
         self.parts[lane].ops.push(op);
+    }
+}
+
+/// What a lane does with a command.
+#[inline(always)]
+fn op(step: &Step<'_>, action: Action, reach: Reach) -> Op {
+    Op {
+        start: step.start as u32,
+        len: u32::try_from(step.command.bytes.len()).unwrap_or(u32::MAX),
+        transaction: step.transaction,
+        reach,
+        action,
+        sort: step.spec.map_or(u16::MAX, |spec| spec.row() as u16),
     }
 }
 

@@ -146,7 +146,7 @@ pub enum Refusal {
     /// Its target is too old for values of this kind, or of the other product.
     TargetLacks(Kind),
     /// A target is too old for this, or of the other product.
-    TargetTooOld(Newer),
+    TargetTooOld(&'static Newer),
     /// A value of this kind is longer than its target takes, and cannot be taken apart.
     TooLarge(Kind),
 }

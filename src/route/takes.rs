@@ -37,7 +37,7 @@ impl Takes {
 
     /// Whether it has functions.
     pub fn functions(self) -> bool {
-        self.knows(&since::FUNCTIONS)
+        self.knows(since::FUNCTIONS)
     }
 
     /// Whether RESTORE takes payloads of this RDB version (`verifyDumpPayload`, cluster.c). Valkey 9 refuses those of

@@ -410,7 +410,7 @@ fn abandoned_and_restarted() {
             _ => keys_in(&live) > 20,
         };
         let (loader, dirs) = into_directories(&drill, name);
-        let loader = loader.args(more);
+        let loader = if more.is_empty() { loader.own_scratch() } else { loader.args(more) };
         assert!(run_and_kill(&loader, is_there), "it ended too soon");
         loader.clone().arg("--abandon").run_ok();
         assert!(!directory.exists());
