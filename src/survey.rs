@@ -295,7 +295,7 @@ fn look_at(
     }
     // Numbers of commands do not matter yet.
     let surveyed = Surveyed { window: *window, sum: 0, before: 0, commands: 0 };
-    let (tally, behind) = tally::tally(source, &surveyed, rules, (ties, fingerprints), trace)?;
+    let (tally, behind) = tally::tally(source, &surveyed, (rules, purpose), (ties, fingerprints), trace)?;
     Ok(Looked { tally, hasher, behind })
 }
 

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{Survey, Surveyed, Tally, WINDOWS_PER_THREAD, tally};
+use super::{Purpose, Survey, Surveyed, Tally, WINDOWS_PER_THREAD, tally};
 use crate::command::{Class, Spec};
 use crate::error::Result;
 use crate::partition::{Spot, Step, Trace, lanes_of, retrace, revisit, scan, values};
@@ -100,7 +100,7 @@ fn count_again(
     let unused = (&Filter::default(), &Fingerprints::new());
     let look = |surveyed: &Surveyed| {
         go_on()?;
-        tally::tally(source, surveyed, rules, unused, None).map(|(tally, _)| tally)
+        tally::tally(source, surveyed, (rules, Purpose::Report), unused, None).map(|(tally, _)| tally)
     };
     let mut total = Tally::new(rules.lanes());
     for group in survey.windows.chunks(WINDOWS_PER_THREAD * rayon::current_num_threads()) {

@@ -16,7 +16,7 @@ use crate::source::window::{Behind, Content, Window};
 use crate::source::{Position, Source};
 use crate::survey::duplicates::Fingerprints;
 use crate::survey::values::{self, Biggest, KindTally};
-use crate::survey::{Sketch, Surveyed};
+use crate::survey::{Purpose, Sketch, Surveyed};
 
 /// Refused commands that are listed with their positions; all of them are counted.
 const REFUSED_LISTED_MAX: usize = 20;
@@ -44,7 +44,7 @@ pub struct LaneTally {
     pub commands: u64,
     /// Their bytes in the source.
     pub bytes: u64,
-    /// The keys that are its own at the end.
+    /// The keys that are its own at the end, if somebody asks for them, see [`tally`].
     pub keys: Sketch,
 }
 
@@ -93,6 +93,8 @@ pub struct Tally {
     pub(super) spots: Vec<Spot>,
     /// All commands of one window, if they are to be remembered.
     pub(super) trace: Option<Trace>,
+    /// Whether keys are counted.
+    pub(super) counts_keys: bool,
     /// Fingerprints of the keys of RDB parts, of one window only.
     pub(super) fingerprints: Vec<u64>,
     /// Commands that cannot be carried out, by reason.
@@ -126,6 +128,7 @@ impl Tally {
             library_spots: Vec::new(),
             spots: Vec::new(),
             trace: None,
+            counts_keys: true,
             fingerprints: Vec::new(),
             refusals: BTreeMap::new(),
             refused: Vec::new(),
@@ -180,15 +183,16 @@ fn add_all<K: Ord + Copy>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>
 }
 
 /// Counts one window; also gives the state behind it, if it is of commands. The keys of commands that tie names together
-/// are added to `ties`.
+/// are added to `ties`. Keys are counted for a report, and for live targets.
 pub fn tally(
     source: &Source,
     surveyed: &Surveyed,
-    rules: &Rules,
+    (rules, purpose): (&Rules, Purpose),
     (ties, fingerprints): (&Filter, &Fingerprints),
     trace: Option<Trace>,
 ) -> Result<(Tally, Option<Behind>)> {
-    let mut tally = Tally { trace, ..Tally::new(rules.lanes()) };
+    let counts_keys = purpose == Purpose::Report || rules.live.iter().any(Option::is_some);
+    let mut tally = Tally { trace, counts_keys, ..Tally::new(rules.lanes()) };
     let mut names = Names::new();
     if let Content::Rdb(_) = surveyed.window.content {
         values::tally(source, surveyed, rules, fingerprints, &mut tally)?;
@@ -323,7 +327,9 @@ impl Tally {
     /// Counts a key of this lane's.
     #[inline(always)]
     pub(super) fn see_key(&mut self, lane: usize, db: u32, key: &[u8]) {
-        self.lanes[lane].keys.insert(db, key);
+        if self.counts_keys {
+            self.lanes[lane].keys.insert(db, key);
+        }
     }
 
     /// Takes in that lanes get so many commands and bytes more.

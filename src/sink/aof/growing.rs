@@ -90,6 +90,15 @@ impl Write for Growing {
         Ok(taken)
     }
 
+    #[inline]
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = self.write(bytes)?;
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
     /// Hands all to the file. Its last block will be written once more when it is full.
     fn flush(&mut self) -> io::Result<()> {
         self.put()?;
