@@ -44,7 +44,7 @@ pub struct LaneTally {
     pub commands: u64,
     /// Their bytes in the source.
     pub bytes: u64,
-    /// The keys that are its own at the end, if somebody asks for them, see [`tally`].
+    /// The keys that are its own at the end, if they are asked for: for a report, and for live targets.
     pub keys: Sketch,
 }
 
