@@ -256,6 +256,8 @@ impl Tally {
         if step.spec.is_some_and(matters_to_lives) {
             self.spots.push(Spot::of(step, surveyed.before));
         }
+        let is_script = step.spec.is_some_and(|spec| spec.class == Class::Script);
+        self.scripts += u64::from(is_script && matches!(step.routed, Routed::Lane(..)));
         if let Routed::Lane(lane, _, Reach::Set(hash) | Reach::Key(hash)) = step.routed {
             return self.count_key(lane, hash, step, rules);
         }
@@ -270,7 +272,6 @@ impl Tally {
         let command = &step.command;
         match step.routed {
             Routed::Lane(lane, ..) => {
-                self.scripts += u64::from(step.spec.is_some_and(|spec| spec.class == Class::Script));
                 self.count_lane(lane, step);
                 if rules.routing.is_foreign(lane, command.db, command.first(), command.ordinal) {
                     self.foreign_bytes += command.bytes.len() as u64;
