@@ -23,7 +23,7 @@ pub struct Spec {
     pub keys: Keys,
     /// What has to change before a live server does what a loading one does.
     pub rewrite: Rewrite,
-    /// Whether it has one key, its first argument.
+    /// Whether it has one key, its first argument: what `class` and `keys` say, asked for every command of a source.
     pub names_first: bool,
 }
 

@@ -12,6 +12,8 @@ const CHUNK: usize = 512;
 
 /// Bytes of the source for each command that there is room for from the beginning; most commands are longer.
 const COMMAND_BYTES: u64 = 64;
+/// Commands that there is room for from the beginning at most: a large window may be one large value.
+const COMMANDS_MAX: u64 = 1 << 18;
 /// Stands for a step that is as long or longer.
 const FAR: u8 = u8::MAX;
 
@@ -31,7 +33,7 @@ pub struct Trace {
 impl Trace {
     /// An empty one for a window of so many bytes.
     pub fn for_bytes(bytes: u64) -> Self {
-        let commands = (bytes / COMMAND_BYTES) as usize;
+        let commands = (bytes / COMMAND_BYTES).min(COMMANDS_MAX) as usize;
         Trace { keys: Vec::with_capacity(commands), steps: Vec::with_capacity(commands), ..Trace::default() }
     }
 

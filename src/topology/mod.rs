@@ -270,12 +270,12 @@ mod tests {
             ("my_host:65535", "my_host:65535"),
             ("unix:/run/redis.sock", "unix:/run/redis.sock"),
         ] {
-            let endpoint: Endpoint = text.parse().unwrap();
+            let endpoint: Endpoint = text.parse().expect("an address");
             assert_eq!(endpoint.to_string(), shown, "{text}");
-            assert_eq!(endpoint.to_string().parse::<Endpoint>().unwrap(), endpoint);
+            assert_eq!(endpoint.to_string().parse::<Endpoint>().expect("an address"), endpoint);
         }
-        assert_eq!(Endpoint::tcp("[::1]", 6379).unwrap(), "[::1]".parse().unwrap());
-        assert_eq!(Endpoint::tcp("::1", 6379).unwrap(), "[::1]".parse().unwrap());
+        assert_eq!(Endpoint::tcp("[::1]", 6379).expect("an address"), "[::1]".parse().expect("an address"));
+        assert_eq!(Endpoint::tcp("::1", 6379).expect("an address"), "[::1]".parse().expect("an address"));
     }
 
     #[test]
