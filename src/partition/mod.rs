@@ -148,9 +148,9 @@ pub fn partition(
         return Err(changed(source, window.start));
     }
     let lanes = rules.lanes();
-    let part = |_| {
+    let part = |lane| {
         // Room for somewhat more than a lane gets on average: growing would cost more than all else.
-        let ops = spare.ops(surveyed.commands as usize / lanes * 9 / 8 + OPS_MIN);
+        let ops = spare.ops(lane, surveyed.commands as usize / lanes * 9 / 8 + OPS_MIN);
         LanePart { window: *window, sum: *sum, stamp, ops, ordinals: Vec::new() }
     };
     let mut split =
