@@ -60,15 +60,13 @@ pub struct Feed<'s> {
     queue: Option<Receiver<Numbered>>,
     /// A part from the queue that is not due yet.
     held: Option<Numbered>,
-    /// The part given last: who looks once more whether all of it is applied asks for it again.
-    last: Option<Numbered>,
     next: usize,
 }
 
 impl<'s> Feed<'s> {
     /// A feed for one lane; without a queue it partitions everything itself.
     pub fn new(plan: Plan<'s>, lane: usize, queue: Option<Receiver<Numbered>>) -> Self {
-        Feed { plan, lane, queue, held: None, last: None, next: 0 }
+        Feed { plan, lane, queue, held: None, next: 0 }
     }
 
     /// Goes on with the window that starts at `start`.
@@ -81,12 +79,6 @@ impl<'s> Feed<'s> {
     pub fn next_part(&mut self) -> Result<Option<Arc<LanePart>>> {
         if self.next >= self.plan.windows.len() {
             return Ok(None);
-        }
-        if let Some((number, part)) = &self.last
-            && *number == self.next
-        {
-            self.next += 1;
-            return Ok(Some(Arc::clone(part)));
         }
         while self.held.as_ref().is_none_or(|(number, _)| *number < self.next) {
             match self.queue.as_ref().map(Receiver::recv) {
@@ -104,7 +96,6 @@ impl<'s> Feed<'s> {
                 self.own_part()?
             }
         };
-        self.last = Some((self.next, Arc::clone(&part)));
         self.next += 1;
         Ok(Some(part))
     }

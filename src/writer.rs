@@ -96,6 +96,9 @@ pub struct LaneWriter<'s> {
     pub board: &'s LaneBoard,
     /// When the target last did something.
     pub alive: Instant,
+    /// Once everything is applied, the window and batch of the marker then: whoever finds it there again need not look
+    /// through the source for more.
+    pub complete: Option<(Position, u64)>,
 }
 
 /// How a session with the target ended, if it did not fail.
@@ -290,7 +293,7 @@ impl LaneWriter<'_> {
         };
         self.counters.set_note("");
         self.counters.set_state(LaneState::Loading);
-        if found.has_reached(&Phase::Shipping) {
+        if found.has_reached(&Phase::Shipping) || self.complete == Some((found.window, found.batch)) {
             return Ok(Session::Complete(found));
         }
         self.feed.rewind(found.window)?;
@@ -317,6 +320,7 @@ impl LaneWriter<'_> {
             }
         }
         self.drain()?;
+        self.complete = Some((sent.window, sent.batch));
         Ok(Session::Complete(sent))
     }
 

@@ -166,6 +166,7 @@ impl<'s> Run<'s> {
             counters: self.counters.lane(lane),
             board: &self.boards[lane],
             alive: std::time::Instant::now(),
+            complete: None,
         }
     }
 
