@@ -54,7 +54,7 @@ Exit codes:
   1  local failure, such as a full disk
   2  the command line or the topology file is wrong
   3  the source is missing, unreadable, damaged, or changed while it was read
-  4  the source holds commands that cannot be carried out; nothing was written
+  4  the source holds commands, values or a format that cannot be carried out; nothing was written
   5  a target is unfit; nothing was written
   6  checkpoint, markers and command line do not belong together, or another loader is at work
   7  a target failed during the load; the same command resumes
@@ -72,7 +72,7 @@ Exit codes:
 #[command(name = "redcluster-load", version, max_term_width = 110)]
 #[command(override_usage = USAGE, after_help = SHORT_END, after_long_help = LONG_END)]
 pub struct Args {
-    /// AOF file, multi-part AOF directory, or its manifest
+    /// AOF file, multi-part AOF directory or its manifest, or RDB file
     #[arg(required_unless_present_any = ["completions", "man"])]
     pub source: Option<PathBuf>,
 
@@ -116,8 +116,8 @@ pub struct Args {
 
     /// Load what can be loaded, leave out the rest and report it
     ///
-    /// Without this a source with commands that cannot be carried out faithfully is refused before
-    /// anything is written. What is left out is missing from the targets; it is counted and listed at
+    /// Without this a source with commands or values that cannot be carried out faithfully is refused
+    /// before anything is written. What is left out is missing from the targets; it is counted and listed at
     /// the end.
     #[arg(long, help_heading = ACTIONS)]
     pub skip_unsupported: bool,
@@ -239,10 +239,10 @@ pub struct LimitArgs {
     #[arg(default_value_t = Bytes(16 << 20))]
     pub in_flight_bytes: Bytes,
 
-    /// Memory for placing names that commands tie together across shards, 1MiB to 1TiB
+    /// Memory for placing names that commands tie together across shards, 1MiB to 256GiB
     ///
-    /// About 200 bytes for each name that RENAME, SUNIONSTORE and their like name. A source that needs more is
-    /// refused before anything is written. A source without such commands needs none.
+    /// About 300 bytes for each name that RENAME, SUNIONSTORE and their like name. A source that needs more is
+    /// refused before anything is written. A source without such commands needs none of it.
     #[arg(long, value_name = "BYTES", help_heading = LIMITS, env = "REDCLUSTER_LOAD_PLACEMENT_BYTES")]
     #[arg(default_value_t = Bytes(1 << 30))]
     pub placement_bytes: Bytes,

@@ -19,7 +19,8 @@ const BATCH_BYTES_MIN: u64 = 1 << 10;
 const BATCH_BYTES_MAX: u64 = 512 << 20;
 const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
 const PLACEMENT_BYTES_MIN: u64 = 1 << 20;
-const PLACEMENT_BYTES_MAX: u64 = 1 << 40;
+/// As many names as have numbers (u32), and some to spare.
+const PLACEMENT_BYTES_MAX: u64 = 1 << 38;
 const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
 const RETRY_FOR_S_MAX: u64 = 30 * 24 * 3600;
 const PROGRESS_INTERVAL_S_MAX: u64 = 3600;
@@ -146,7 +147,8 @@ fn name_variables(args: &cli::Args, error: Error) -> Error {
 fn plan(args: &cli::Args, environment: Environment<'_>) -> Result<Job> {
     refuse_contradictions(args)?;
     let source = args.source.clone().ok_or_else(|| {
-        Error::new(Kind::Usage, "no source is named").remedy("name the AOF file, directory or manifest")
+        Error::new(Kind::Usage, "no source is named")
+            .remedy("name an AOF file, a multi-part directory or its manifest, or an RDB file")
     })?;
     let limits = limits(&args.limits)?;
     let threads = threads(args.limits.threads)?;

@@ -48,6 +48,8 @@ impl Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    /// What was written, where that is worth saying.
+    written: Option<&'static str>,
     /// `label: value` lines that say where: file, byte offset, command, key, shard.
     places: Vec<(&'static str, String)>,
     remedy: Option<String>,
@@ -55,13 +57,16 @@ pub struct Error {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// What a run has written that refuses its source or targets.
+const NOTHING: &str = "nothing was written";
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of `kind`; `message` is one sentence without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), places: Vec::new(), remedy: None, source: None }
+        Error { kind, message: message.into(), written: None, places: Vec::new(), remedy: None, source: None }
     }
 
     /// Adds the file that the error concerns.
@@ -95,11 +100,17 @@ impl Error {
         self
     }
 
-    /// Says `written` where it says that nothing was written, for whoever knows more than the place that made it.
-    pub fn wrote(mut self, written: &str) -> Self {
+    /// Says that nothing was written.
+    pub fn unwritten(mut self) -> Self {
+        self.written = Some(NOTHING);
+        self
+    }
+
+    /// Says `written` where it says that nothing was, for whoever knows more than the place that made it.
+    pub fn wrote(mut self, written: &'static str) -> Self {
         self.change(&|error| {
-            for text in std::iter::once(&mut error.message).chain(&mut error.remedy) {
-                *text = text.replace("nothing was written", written);
+            if error.written == Some(NOTHING) {
+                error.written = Some(written);
             }
         });
         self
@@ -136,15 +147,23 @@ impl Error {
         self.kind
     }
 
-    /// The sentence alone, without places, cause and remedy.
+    /// What happened, without what was written, places, cause and remedy.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What happened and what was written, in one sentence.
+    pub fn sentence(&self) -> String {
+        match self.written {
+            Some(written) => format!("{}; {written}", self.message),
+            None => self.message.clone(),
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&self.sentence())?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             write!(f, ": {error}")?;
@@ -219,7 +238,7 @@ mod tests {
     #[test]
     fn what_is_known_later_is_put_in_everywhere() {
         let inner = Error::new(Kind::Stopped, "it refuses").place("target", "a:1").place("answer", "NOAUTH");
-        let error = Error::new(Kind::Target, "unfit; nothing was written").caused_by(inner).remedy("wait");
+        let error = Error::new(Kind::Target, "unfit").unwritten().caused_by(inner).remedy("wait");
         assert_eq!(
             error.in_shard(2).wrote("nothing more was written").to_string(),
             "unfit; nothing more was written: it refuses\n  shard: 2 (a:1)\n  answer: NOAUTH\n  what to do: wait"

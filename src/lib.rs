@@ -1,7 +1,8 @@
 //! Loads a Redis append-only file into replica sets, resharded by crc32 of the key, exactly once.
 //!
 //! The data goes one way through the modules, named in Redis's own terms:
-//! `source → resp → command → route → partition → batch → sink`, driven by `writer` and `job`.
+//! `source → resp or rdb → command → route → partition → batch → sink`, driven by `writer` and `job`. Before that,
+//! `survey` looks through all of the source, and `placement` gives a home to what commands tie together.
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
@@ -29,3 +30,9 @@ pub mod source;
 pub mod survey;
 pub mod topology;
 pub mod writer;
+
+/// A number that nobody can foretell.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}

@@ -67,9 +67,10 @@ proptest! {
     ) {
         let mut bytes = pieces.concat();
         bytes.truncate(bytes.len().saturating_sub(cut_off));
-        if let (Some((at, byte)), false) = (flipped, bytes.is_empty()) {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
+        // Not the first byte: it can make the file one that is not opened, such as JSON.
+        if let (Some((at, byte)), Some((_, rest @ [_, ..]))) = (flipped, bytes.split_first_mut()) {
+            let at = at.index(rest.len());
+            rest[at] = byte;
         }
         let mut file = tempfile::NamedTempFile::new().expect("room");
         file.write_all(&bytes).expect("room");

@@ -130,7 +130,7 @@ impl Load<'_> {
             Some(load) => refusal::check_the_same(load.left_out, &survey)?,
             None => rehearsal::rehearse(job, &self.source, &survey, &found)?,
         }
-        let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+        let go_on = go_on(self.stop);
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, &rules));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
         if load.shift_ms > 0 {
@@ -140,7 +140,6 @@ impl Load<'_> {
             self.times.survey_s += begun.elapsed().as_secs_f64();
         }
         if rules.scripts.is_some() {
-            let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
             let found = self.pool.install(|| scripts(&self.source, &rules, &survey, &go_on))?;
             rules.scripts = Some(Arc::new(found));
         }
@@ -159,7 +158,7 @@ impl Load<'_> {
         (known, found): (Option<&LoadId>, &[Found]),
     ) -> Result<Option<Scratch>> {
         let begun = Instant::now();
-        let go_on = || if self.stop.requested() { Err(interrupted()) } else { Ok(()) };
+        let go_on = go_on(self.stop);
         self.placing =
             self.pool.install(|| placing::placing(self.job, &self.source, rules, survey, &go_on))?;
         let scratch = match self.placing.needs_scratch {
@@ -216,7 +215,7 @@ impl Load<'_> {
         let (counters, stop) = (&self.counters, self.stop);
         let advance = |bytes: u64| {
             counters.surveyed_bytes.store(bytes, Ordering::Relaxed);
-            if stop.requested() { Err(interrupted()) } else { Ok(()) }
+            go_on(stop)()
         };
         let survey =
             self.pool.install(|| survey(&self.source, rules, (size, Purpose::Load), end, &advance))?;
@@ -272,7 +271,7 @@ impl Load<'_> {
                 .max()
                 .unwrap_or(0)
                 + 1,
-            owner: random(),
+            owner: crate::random(),
         };
         let spare = Spare::default();
         let plan = Plan { source: &self.source, rules, windows, spare: &spare };
@@ -458,13 +457,13 @@ fn in_truth(error: Error, resumes: bool) -> Error {
     if resumes { error.wrote("nothing more was written") } else { error }
 }
 
+/// Whether to go on with what takes long, asked window by window.
+fn go_on(stop: &Stop) -> impl Fn() -> Result<()> + Sync + '_ {
+    || if stop.requested() { Err(interrupted()) } else { Ok(()) }
+}
+
 fn changed_source(source: &Source, how: &str) -> Error {
     Error::new(Kind::Conflict, format!("the source is {how} from what it was when the load began"))
         .file(source.path())
         .remedy("give the source as it was, or start over with --restart")
-}
-
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

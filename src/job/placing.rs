@@ -37,8 +37,9 @@ fn require_same_versions(job: &Job, rules: &Rules) -> Result<()> {
     let name = |lane: usize| job.topology.sets[lane].target.to_string();
     Err(Error::new(
         Kind::Target,
-        "commands of the source tie keys of several targets together, and these are of different versions; nothing was written",
+        "commands of the source tie keys of several targets together, and these are of different versions",
     )
+    .unwritten()
     .shard(first, name(first))
     .shard(other, name(other))
     .remedy("use targets of one version, or BGREWRITEAOF on the source: what is left then ties nothing"))

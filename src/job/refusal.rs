@@ -2,6 +2,8 @@
 
 use crate::config::Job;
 use crate::error::{Error, Kind, Result, command_and_key};
+use crate::report::human;
+use crate::route::Refusal;
 use crate::source::Source;
 use crate::survey::Survey;
 
@@ -11,7 +13,8 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
     if let (Some(tail), true) = (survey.tail, job.strict_tail) {
         let what = if tail.open_transaction { "a transaction without EXEC" } else { "a cut command" };
         return Err(source
-            .error(Kind::Source, format!("the source ends in {what}; nothing was written"), tail.at)
+            .error(Kind::Source, format!("the source ends in {what}"), tail.at)
+            .unwritten()
             .place("dropped", format!("{} bytes", tail.bytes))
             .remedy("load without --strict-tail to leave it out, as redis-server does"));
     }
@@ -19,11 +22,11 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
     if total == 0 || job.skip_unsupported {
         return Ok(());
     }
-    let noun = if total == 1 { "command" } else { "commands" };
     let mut error = Error::new(
         Kind::Unsupported,
-        format!("{total} {noun} of the source cannot be carried out faithfully; nothing was written"),
-    );
+        format!("{} of the source cannot be carried out faithfully", human::entries(total, &survey.tally)),
+    )
+    .unwritten();
     for (refusal, count) in &survey.tally.refusals {
         error = error.place("reason", format!("{count} x {}", refusal.reason()));
     }
@@ -38,6 +41,12 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
                 refused.refusal.reason()
             ),
         );
+    }
+    if survey.tally.refusals.keys().all(|refusal| matches!(refusal, Refusal::TooLarge(_))) {
+        return Err(error.remedy(
+            "CONFIG SET proto-max-bulk-len on the targets to more than the largest value's size; --skip-unsupported \
+             loads the rest and reports what is left out",
+        ));
     }
     if survey.tally.refusals.keys().any(|refusal| refusal.is_for_target()) {
         return Err(error.remedy(

@@ -67,8 +67,9 @@ fn answer(connection: &mut Connection, payload: &[u8]) -> Option<String> {
 fn refused(lane: usize, name: &str, answer: String) -> Error {
     Error::new(
         Kind::Target,
-        "a target does not take the libraries of functions in the RDB data of the source; nothing was written",
+        "a target does not take the libraries of functions in the RDB data of the source",
     )
+    .unwritten()
     .shard(lane, name)
     .place("answer", answer)
     .remedy("take the file from a server or a backup again, or use a target of the version that wrote it")

@@ -173,12 +173,10 @@ pub fn to_finish(job: &Job, known: Option<&LoadId>) -> Result<Option<Scratch>> {
 fn admit(job: &Job, found: &Found, known: Option<&LoadId>, shards: &[Found]) -> Result<Flush> {
     let run_id = |found: &Found| found.live.as_ref().map(|live| live.run_id.clone());
     if let Some(shard) = shards.iter().position(|shard| run_id(shard) == run_id(found)) {
-        return Err(Error::new(
-            Kind::Target,
-            "the scratch server is one of the targets; nothing was written",
-        )
-        .shard(shard, &shards[shard].name)
-        .remedy("give --scratch a server of its own"));
+        return Err(Error::new(Kind::Target, "the scratch server is one of the targets")
+            .unwritten()
+            .shard(shard, &shards[shard].name)
+            .remedy("give --scratch a server of its own"));
     }
     let other = |remedy: &str| {
         Err(Error::new(Kind::Conflict, "the scratch server holds the marker of another load")
@@ -194,7 +192,8 @@ fn admit(job: &Job, found: &Found, known: Option<&LoadId>, shards: &[Found]) -> 
         }
         (Some(_), _) => other("finish or --abandon that load first, or give another server"),
         (None, _) if found.is_empty() => Ok(Flush::NOTHING),
-        (None, _) => Err(Error::new(Kind::Target, "the scratch server is not empty; nothing was written")
+        (None, _) => Err(Error::new(Kind::Target, "the scratch server is not empty")
+            .unwritten()
             .place("scratch", &found.name)
             .place("holds", found.holds.clone())
             .remedy("give an empty server; --flush-targets does not empty this one")),
@@ -204,7 +203,8 @@ fn admit(job: &Job, found: &Found, known: Option<&LoadId>, shards: &[Found]) -> 
 /// Starts a private server for a moment: whether it can be run here, and knows the commands of the source.
 fn look(program: &Program, directory: &Path, databases: u64, survey: &Survey, stop: &Stop) -> Result<()> {
     let failed = |error| {
-        Error::new(Kind::Local, "cannot make the scratch directory; nothing was written")
+        Error::new(Kind::Local, "cannot make the scratch directory")
+            .unwritten()
             .file(directory)
             .remedy("make its directory writable, or name another place with --checkpoint")
             .caused_by(error)
@@ -312,10 +312,9 @@ fn missing(groups: u64, tied: u64, why: &str) -> Error {
     let mut error = Error::new(
         Kind::Unsupported,
         format!(
-            "{tied} commands need keys of several shards; directories cannot run them, and there is no server to do so; \
-             nothing was written"
+            "{tied} commands need keys of several shards; directories cannot run them, and there is no server to do so"
         ),
-    );
+    ).unwritten();
     if groups > 0 {
         error = error.place("tied to directories", format!("{groups} groups of names"));
     }
@@ -328,8 +327,8 @@ fn missing(groups: u64, tied: u64, why: &str) -> Error {
 fn too_old(program: &Program, what: &str) -> Error {
     Error::new(
         Kind::Unsupported,
-        "the scratch server, which runs what directories cannot, does not know what the source needs; nothing was written",
-    )
+        "the scratch server, which runs what directories cannot, does not know what the source needs",
+    ).unwritten()
     .place("server", program.to_string())
     .place("needs", what)
     .remedy(

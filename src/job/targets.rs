@@ -70,13 +70,11 @@ pub fn inspect(job: &Job) -> Result<Vec<Found>> {
         if let Some(other) =
             found.iter().position(|other| run_id(other).is_some() && run_id(other) == run_id(&next))
         {
-            return Err(Error::new(
-                Kind::Target,
-                "two replica sets have the same master; nothing was written",
-            )
-            .shard(other, &found[other].name)
-            .shard(lane, &next.name)
-            .remedy("give every set a master of its own in the topology file"));
+            return Err(Error::new(Kind::Target, "two replica sets have the same master")
+                .unwritten()
+                .shard(other, &found[other].name)
+                .shard(lane, &next.name)
+                .remedy("give every set a master of its own in the topology file"));
         }
         found.push(next);
     }
@@ -131,7 +129,8 @@ fn inspect_server(job: &Job, connection: &mut Connection, name: String) -> Resul
 pub fn inspect_directory(directory: &Path) -> Result<Found> {
     let marker = aof::read_marker(directory)?.map(|(marker, _)| marker);
     let unreadable = |error: std::io::Error| {
-        Error::new(Kind::Target, "cannot read the directory of a shard; nothing was written")
+        Error::new(Kind::Target, "cannot read the directory of a shard")
+            .unwritten()
             .file(directory)
             .remedy("make it a directory that can be read and written, or name another")
             .caused_by(error)
@@ -151,7 +150,8 @@ pub fn refuse_full(job: &Job, found: &[Found]) -> Result<()> {
             Some(_) => "give empty targets, or delete all that is in them with --flush-targets",
             None => "name a directory that is empty or not there yet",
         };
-        return Err(Error::new(Kind::Target, "a target is not empty; nothing was written")
+        return Err(Error::new(Kind::Target, "a target is not empty")
+            .unwritten()
             .shard(lane, &found.name)
             .place("holds", found.holds.clone())
             .remedy(remedy));

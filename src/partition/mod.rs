@@ -161,6 +161,7 @@ pub fn partition(
                 Routed::Lane(lane, form, reach) => {
                     split.push(lane, step.command.db, op(step, Action::Send(form), reach));
                 }
+                // A copy, so that no address of the step itself is taken, which would keep all steps out of registers.
                 _ => split.rarer(&{ *step }, rules),
             })?;
         }

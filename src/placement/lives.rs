@@ -17,10 +17,11 @@ const MIXED: u16 = u16::MAX;
 /// A life that has not ended.
 const OPEN: u64 = u64::MAX;
 
-/// About what a name takes until all is placed, in bytes.
-const NAME_BYTES: u64 = 112;
+/// About what a name takes until all is placed, in bytes, with what tables have in reserve when they have just grown and
+/// with what placing itself takes.
+const NAME_BYTES: u64 = 160;
 /// The same for each of its lives that is tied to another.
-const LIFE_BYTES: u64 = 112;
+const LIFE_BYTES: u64 = 128;
 /// The same for a database that a SWAPDB has given another number.
 const SWAP_BYTES: u64 = 64;
 

@@ -101,11 +101,11 @@ pub fn place(
 fn too_many(bytes_max: u64) -> Error {
     Error::new(
         Kind::Unsupported,
-        "commands tie together more names than may be kept in memory; nothing was written",
-    )
+        "commands tie together more names than may be kept in memory",
+    ).unwritten()
     .place("limit", format!("{bytes_max} bytes"))
     .remedy(
-        "raise --placement-bytes (about 200 bytes for each name that such commands name); or load the source \
+        "raise --placement-bytes (about 300 bytes for each name that such commands name); or load the source \
              into a spare redis-server and BGREWRITEAOF: what is left then ties nothing",
     )
 }

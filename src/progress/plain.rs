@@ -159,11 +159,13 @@ fn change(before: LaneState, lane: &Lane, few: bool) -> Option<String> {
     };
     match lane.state {
         LaneState::Reconnecting | LaneState::Stopped => Some(with_note()),
-        LaneState::Loading | LaneState::Settling if before == LaneState::Reconnecting => {
+        LaneState::Loading | LaneState::Shipping | LaneState::Settling
+            if before == LaneState::Reconnecting =>
+        {
             Some(format!("{word} again"))
         }
         LaneState::Loaded if few => Some(format!("{word}, {}", human::counted(lane.commands, "command"))),
-        LaneState::Settling | LaneState::Done if few => Some(with_note()),
+        LaneState::Shipping | LaneState::Settling | LaneState::Done if few => Some(with_note()),
         _ => None,
     }
 }

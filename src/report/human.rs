@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::survey::Tally;
+
 const SIZES: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 const COUNTS: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
 
@@ -44,6 +46,15 @@ pub fn count(number: u64) -> String {
 /// A number and what it counts: `1 command`, `2,000 commands`. The word is one that takes an `s`.
 pub fn counted(number: u64, word: &str) -> String {
     format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// Some of what the source holds: `1 command`, or with RDB parts `2,000 commands and values`.
+pub fn entries(number: u64, tally: &Tally) -> String {
+    match (tally.values(), number) {
+        (0, _) => counted(number, "command"),
+        (_, 1) => "1 command or value".to_owned(),
+        (_, _) => format!("{} commands and values", count(number)),
+    }
 }
 
 /// `1 library of functions`, `2 libraries of functions`.

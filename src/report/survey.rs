@@ -249,6 +249,10 @@ impl SurveyReport<'_> {
             ]);
         }
         table.write(out);
+        if rows.iter().any(|row| row.commands > 0) && rows.iter().all(|row| row.scratch || row.commands == 0) {
+            // All of it is loaded into the scratch server first.
+            return;
+        }
         let skews = [
             ("commands", skew(lanes, &|lane| lane.commands)),
             ("bytes", skew(lanes, &|lane| lane.bytes)),
@@ -289,14 +293,14 @@ impl SurveyReport<'_> {
 
     fn refused(&self, out: &mut String, color: bool) {
         let tally = &self.survey.tally;
-        let total = human::counted(tally.refused_total(), "command");
+        let total = human::entries(tally.refused_total(), tally);
         if tally.refused.is_empty() {
             return;
         }
         heading(out, &format!("{total} that cannot be carried out faithfully"), Mood::Bad, color);
         for (remedy, reasons) in self.by_remedy() {
             for (refusal, count) in reasons {
-                let commands = human::counted(count, "command");
+                let commands = human::entries(count, tally);
                 paragraph(out, "  ", &format!("{commands}: {}", refusal.reason()));
             }
             paragraph(out, "    ", &format!("what to do: {remedy}"));
@@ -337,7 +341,7 @@ impl SurveyReport<'_> {
     }
 
     fn verdict(&self, out: &mut String, color: bool) {
-        let refused = human::counted(self.survey.tally.refused_total(), "command");
+        let refused = human::entries(self.survey.tally.refused_total(), &self.survey.tally);
         let (mood, text) = match (self.survey.tally.refused_total(), self.skip_unsupported) {
             (0, _) if self.placing.needs_scratch > 0 && self.scratch.is_none() => {
                 let text = "the source is refused for want of a scratch server; nothing is written";

@@ -22,11 +22,7 @@ pub struct KeyHasher(SipHasher13);
 impl KeyHasher {
     /// One with a random key of its own.
     pub fn random() -> Self {
-        let draw = || {
-            use std::hash::BuildHasher;
-            std::hash::RandomState::new().build_hasher().finish()
-        };
-        KeyHasher(SipHasher13::new_with_keys(draw(), draw()))
+        KeyHasher(SipHasher13::new_with_keys(crate::random(), crate::random()))
     }
 
     /// The hash of a key alone.

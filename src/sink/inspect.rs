@@ -108,7 +108,8 @@ pub fn version_numbers(text: &str) -> Option<Release> {
 
 fn fit(info: &str, name: &str) -> Result<()> {
     let unfit = |what: &str, remedy: &str| {
-        Err(Error::new(Kind::Target, format!("a target {what}; nothing was written"))
+        Err(Error::new(Kind::Target, format!("a target {what}"))
+            .unwritten()
             .place("target", name)
             .remedy(remedy))
     };
@@ -155,7 +156,8 @@ pub fn require<'n>(
     };
     if !enough {
         let has = inspection.databases.map_or_else(|| "fewer".to_owned(), |count| count.to_string());
-        return Err(Error::new(Kind::Target, "a target has too few databases; nothing was written")
+        return Err(Error::new(Kind::Target, "a target has too few databases")
+            .unwritten()
             .place("target", name)
             .place("needed", format!("{}", u64::from(db_max) + 1))
             .place("found", has)
@@ -167,7 +169,8 @@ pub fn require<'n>(
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Kind::Target, "a target does not know commands of the source; nothing was written")
+    Err(Error::new(Kind::Target, "a target does not know commands of the source")
+        .unwritten()
         .place("target", name)
         .place("commands", missing.join(", "))
         .remedy("use a target of the version that wrote the source, with the same modules"))
@@ -208,12 +211,13 @@ pub fn fatal(name: &str, fault: Fault) -> Error {
     match fault {
         Fault::Fatal(error) if matches!(error.kind(), Kind::Conflict | Kind::Local) => error,
         Fault::Fatal(error) => {
-            Error::new(Kind::Target, "a target cannot be used; nothing was written").caused_by(error)
+            Error::new(Kind::Target, "a target cannot be used").unwritten().caused_by(error)
         }
         Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => Error::new(
             Kind::Target,
-            "a target cannot be used; nothing was written",
+            "a target cannot be used",
         )
+        .unwritten()
         .place("target", name)
         .place("answer", text)
         .remedy(

@@ -90,11 +90,11 @@ impl Depot {
         }
     }
 
-    /// The memory that each key takes; `None` where there is none.
+    /// The memory that each key takes, of all that is in it; `None` where there is none.
     fn sizes(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<u64>>, RedisError> {
         let mut asked = redis::pipe();
         for key in keys {
-            asked.cmd("MEMORY").arg("USAGE").arg(*key);
+            asked.cmd("MEMORY").arg("USAGE").arg(*key).arg("SAMPLES").arg(0);
         }
         asked.query(&mut self.connection)
     }

@@ -39,11 +39,15 @@ impl Map {
     pub fn open(path: &Path) -> Result<Map> {
         let unreadable = |error: std::io::Error| {
             let remedy = match error.kind() {
-                std::io::ErrorKind::NotFound => "check the path; nothing was written",
-                std::io::ErrorKind::PermissionDenied => "run as a user who may read it; nothing was written",
-                _ => "make the file readable; nothing was written",
+                std::io::ErrorKind::NotFound => "check the path",
+                std::io::ErrorKind::PermissionDenied => "run as a user who may read it",
+                _ => "make the file readable",
             };
-            Error::new(Kind::Source, "cannot read the source").file(path).remedy(remedy).caused_by(error)
+            Error::new(Kind::Source, "cannot read the source")
+                .unwritten()
+                .file(path)
+                .remedy(remedy)
+                .caused_by(error)
         };
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;

@@ -92,15 +92,15 @@ pub fn unreadable(source: &Source, segment: u32, fault: rdb::Fault) -> Error {
     let at = |offset: u64| Position { segment, offset };
     match fault {
         rdb::Fault::Cut { at: offset } => source
-            .error(Kind::Source, "the RDB part of the source is cut off; nothing was written", at(offset))
+            .error(Kind::Source, "the RDB part of the source is cut off", at(offset)).unwritten()
             .remedy("take the file from a server or a backup again; redis-server refuses it too"),
         rdb::Fault::Damage { at: offset, expected, found } => source
-            .error(Kind::Source, "the RDB part of the source is damaged; nothing was written", at(offset))
+            .error(Kind::Source, "the RDB part of the source is damaged", at(offset)).unwritten()
             .place("expected", expected)
             .place("found", found)
             .remedy("take the file from a server or a backup again; redis-server refuses it too"),
         rdb::Fault::Unsupported { at: offset, what } => source
-            .error(Kind::Unsupported, "the RDB part of the source cannot be read; nothing was written", at(offset))
+            .error(Kind::Unsupported, "the RDB part of the source cannot be read", at(offset)).unwritten()
             .place("found", what)
             .remedy("have the server write commands instead: CONFIG SET aof-use-rdb-preamble no, then BGREWRITEAOF"),
     }
@@ -109,7 +109,8 @@ pub fn unreadable(source: &Source, segment: u32, fault: rdb::Fault) -> Error {
 /// Servers count databases in an `int` and refuse a file that names one past theirs (`rdbLoadRioWithLoadingCtx`).
 fn no_such_database(source: &Source, window: Position, db: u64) -> Error {
     source
-        .error(Kind::Source, "the RDB part of the source is damaged; nothing was written", window)
+        .error(Kind::Source, "the RDB part of the source is damaged", window)
+        .unwritten()
         .place("expected", "a database that a server can have")
         .place("found", format!("database {db} in the entries from there on"))
         .remedy("take the file from a server or a backup again; redis-server refuses it too")
@@ -118,7 +119,8 @@ fn no_such_database(source: &Source, window: Position, db: u64) -> Error {
 fn wrong_checksum(source: &Source, end: Position, computed: u64, written: u64) -> Error {
     let at = Position { offset: end.offset.saturating_sub(size_of::<u64>() as u64), ..end };
     source
-        .error(Kind::Source, "the RDB part of the source is damaged; nothing was written", at)
+        .error(Kind::Source, "the RDB part of the source is damaged", at)
+        .unwritten()
         .place("expected", format!("the checksum of what stands before, {computed:016x}"))
         .place("found", format!("{written:016x}"))
         .remedy("take the file from a server or a backup again; redis-server refuses it too")
@@ -400,7 +402,8 @@ impl<'s> Windows<'s> {
         let found = segment.get(offset..).unwrap_or_default();
         let at = Position { segment: self.at.segment, offset: offset as u64 };
         self.source
-            .error(Kind::Source, "the source is damaged; nothing was written", at)
+            .error(Kind::Source, "the source is damaged", at)
+            .unwritten()
             .place("expected", expected)
             .place("found", crate::error::shown(&found[..found.len().min(24)]))
             .remedy(REPAIR)

@@ -296,8 +296,8 @@ impl<'l> Look<'l> {
     fn duplicate(&self, first: &Place, second: &Place, key: &[u8]) -> Error {
         let file = self.source.file(first.at.segment).display();
         let error = |what: &str| {
-            let what = format!("{what} stands twice in the RDB data of the source; nothing was written");
-            self.source.error(Kind::Source, what, second.at)
+            let what = format!("{what} stands twice in the RDB data of the source");
+            self.source.error(Kind::Source, what, second.at).unwritten()
         };
         let error = match second.db {
             LIBRARIES => error("a library of functions").place("library", shown(key)),

@@ -206,6 +206,7 @@ pub fn tally(
             names.count_plain(spec, step.command.db);
             tally.count_key(lane, hash, step, rules);
         }
+        // A copy, so that no address of the step itself is taken, which would keep all steps out of registers.
         _ => tally.count_any(&{ *step }, surveyed, (rules, ties), &mut names),
     })?;
     names.add_to(&mut tally);

@@ -29,7 +29,7 @@ impl Load<'_> {
         }
         LoadReport {
             outcome,
-            reason: error.map(|error| error.message().to_owned()),
+            reason: error.map(Error::sentence),
             source: self.job.source.display().to_string(),
             source_bytes: self.source.len(),
             applied_bytes: match outcome {

@@ -199,16 +199,15 @@ fn options(databases: u64, purpose: Purpose) -> Vec<String> {
 }
 
 fn unfit(program: &Program, purpose: Purpose, how: &str) -> Error {
-    let (kind, tail, then) = match purpose {
-        Purpose::Look => (Kind::Target, "; nothing was written", ""),
-        Purpose::Load => (Kind::Stopped, "", "; then run the same command again, it resumes"),
+    let error = |kind| Error::new(kind, format!("the scratch server {how}"));
+    let (error, then) = match purpose {
+        Purpose::Look => (error(Kind::Target).unwritten(), ""),
+        Purpose::Load => (error(Kind::Stopped), "; then run the same command again, it resumes"),
     };
-    Error::new(kind, format!("the scratch server {how}{tail}")).place("server", program.to_string()).remedy(
-        format!(
-            "put the redis-server (or valkey-server) that wrote the source, or a later one, first on the PATH, or \
-             name one with --scratch{then}"
-        ),
-    )
+    error.place("server", program.to_string()).remedy(format!(
+        "put the redis-server (or valkey-server) that wrote the source, or a later one, first on the PATH, or \
+         name one with --scratch{then}"
+    ))
 }
 
 fn last_lines(log: &Path) -> String {
