@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use super::write_arguments;
 use crate::command::fields::while_loading;
 use crate::rdb::elements::{self, Element};
-use crate::rdb::{Fault, Object, Value, fields, payload};
+use crate::rdb::{Fault, Kind, Object, Value, fields, payload};
 use crate::resp::encode;
 use crate::route::Takes;
 
@@ -111,6 +111,7 @@ fn restore<W: Write>(
 struct Pieces<'p, W> {
     out: &'p mut W,
     key: &'p [u8],
+    kind: Kind,
     /// The command under construction: its name, its encoded arguments, and how many they are.
     name: &'static [u8],
     arguments: Vec<u8>,
@@ -126,7 +127,15 @@ impl<'p, W: Write> Pieces<'p, W> {
         object: &Object<'_>,
         deadline_ms: Option<i64>,
     ) -> io::Result<usize> {
-        let mut pieces = Pieces { out, key, name: b"DEL", arguments: Vec::new(), count: 0, commands: 0 };
+        let mut pieces = Pieces {
+            out,
+            key,
+            kind: object.kind,
+            name: b"DEL",
+            arguments: Vec::new(),
+            count: 0,
+            commands: 0,
+        };
         // RESTORE would replace, too.
         pieces.flush()?;
         elements::visit(object, |element| pieces.element(element).map_err(Failed::Write)).map_err(
@@ -159,6 +168,23 @@ impl<'p, W: Write> Pieces<'p, W> {
                         self.alone(b"HPEXPIREAT", &[deadline.to_string().as_bytes(), b"FIELDS", b"1", field])
                     }
                     None => Ok(()),
+                }
+            }
+            Element::Bare(body) => {
+                self.alone(b"RESTORE", &[b"0", &payload::payload(self.kind, body), b"REPLACE"])
+            }
+            Element::Entry { id, parts } => {
+                let id = id.to_string();
+                let parts = parts.iter().map(|part| &**part);
+                self.alone(b"XADD", &std::iter::once(id.as_bytes()).chain(parts).collect::<Vec<_>>())
+            }
+            Element::Ids { last, added } => {
+                let (last, added) = (last.to_string(), added.map(|added| added.to_string()));
+                match &added {
+                    None => self.alone(b"XSETID", &[last.as_bytes()]),
+                    Some(added) => {
+                        self.alone(b"XSETID", &[last.as_bytes(), b"ENTRIESADDED", added.as_bytes()])
+                    }
                 }
             }
         }

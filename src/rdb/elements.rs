@@ -4,6 +4,7 @@
 //! The elements come one at a time, borrowed where the encoding allows it, so that a list of any size
 //! needs no memory but that of its largest compressed string.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::Write;
 
@@ -17,6 +18,7 @@ use super::fields::EARLIEST_MAX_MS;
 use super::kind::Kind;
 use super::reader::Object;
 use super::scan::{Parsed, byte, bytes, length, string};
+use super::stream_parts::{self, Id};
 use super::{intset, score, zipmap};
 
 /// A string longer than this comes in several pieces.
@@ -55,11 +57,27 @@ pub enum Element<'e> {
         /// Unix time in milliseconds at which the field expires.
         deadline_ms: Option<i64>,
     },
+    /// A stream without its entries, for RESTORE: the body of a value of the same kind.
+    Bare(&'e [u8]),
+    /// An entry of a stream, for XADD.
+    Entry {
+        /// Its id.
+        id: Id,
+        /// Fields and values in turn.
+        parts: &'e [Cow<'e, [u8]>],
+    },
+    /// Where a stream's ids stand, for XSETID.
+    Ids {
+        /// The last id.
+        last: Id,
+        /// How many entries were ever added, where that is not just how many there are.
+        added: Option<u64>,
+    },
 }
 
 /// Hands the elements of an object to `each`, in their order, until it fails or there are no more.
 ///
-/// A kind that cannot be taken apart ([`Kind::is_divisible`]) is [`Fault::Unsupported`].
+/// A value that cannot be taken apart is [`Fault::Unsupported`]: of a module, or a stream ([`stream_parts::without_entries`]).
 pub fn visit<E: From<Fault>>(
     object: &Object<'_>,
     mut each: impl FnMut(Element<'_>) -> Result<(), E>,
@@ -151,8 +169,16 @@ fn take_apart<E>(
         Kind::Hash | Kind::HashFieldsEarly | Kind::HashFields | Kind::HashFieldsValkey => {
             fields(object.kind, body, each)
         }
-        Kind::Module | Kind::Stream | Kind::Stream2 | Kind::Stream3 => Err(Stop::Indivisible),
+        Kind::Stream | Kind::Stream2 | Kind::Stream3 => stream(object.kind, body, each),
+        Kind::Module => Err(Stop::Indivisible),
     }
+}
+
+fn stream<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
+    let bare = stream_parts::bare(kind, body)?.ok_or(Stop::Indivisible)?;
+    each(Element::Bare(&bare.body))?;
+    stream_parts::entries(body, &bare, |id, parts| each(Element::Entry { id, parts }))?;
+    each(Element::Ids { last: bare.last, added: bare.added })
 }
 
 fn pieces<E>(body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {

@@ -29,7 +29,7 @@ const KEYS: [(u64, &str, &str); 15] = [
         "member 7, member a, member abcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabca… (90 bytes)",
     ),
     (0, "sorted set", "-inf b, 1.5 a, 3 c"),
-    (0, "stream", "not taken apart"),
+    (0, "stream", "1-1 f v1, 3-1 f v3, Some(3) added, last 3-1"),
     (0, "string", "piece plain"),
     (3, "deadlines", "f=v@4000000000000, g=w, h=x@4000000077777"),
     (3, "letters", "member a, member b, member c, member d"),
@@ -43,7 +43,9 @@ fn elements(value: &Value<'_>) -> String {
     match shown(object) {
         Ok(elements) if object.kind.name().starts_with("list") => elements,
         Ok(elements) => {
-            let mut sorted: Vec<&str> = elements.split(", ").collect();
+            // How a consumer is written depends on the version.
+            let is_same = |element: &&str| !element.starts_with("a stream of");
+            let mut sorted: Vec<&str> = elements.split(", ").filter(is_same).collect();
             sorted.sort_unstable();
             sorted.join(", ")
         }
@@ -84,6 +86,7 @@ fn every_server_gives_the_same_elements() {
             .map(|(db, key, elements)| {
                 let elements = match *key {
                     "deadlines" if !has_field_deadlines => "f=v, g=w, h=x",
+                    "stream" if name.starts_with("redis-6") => "not taken apart",
                     _ => elements,
                 };
                 ((*db, (*key).to_owned()), elements.to_owned())

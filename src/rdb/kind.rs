@@ -125,7 +125,7 @@ impl Kind {
         self.row().3
     }
 
-    /// Whether [`super::elements::visit`] can take such a value apart.
+    /// Whether such a value can be taken apart for servers that do not know its kind. A stream stays one of its kind.
     pub fn is_divisible(self) -> bool {
         !matches!(self, Kind::Module | Kind::Stream | Kind::Stream2 | Kind::Stream3)
     }

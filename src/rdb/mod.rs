@@ -33,6 +33,7 @@ mod samples;
 mod scan;
 mod score;
 mod stream;
+pub mod stream_parts;
 mod ziplist;
 mod zipmap;
 

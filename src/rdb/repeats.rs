@@ -121,6 +121,8 @@ fn name<'e>(element: &Element<'e>) -> &'e [u8] {
         Element::Piece { bytes, .. } | Element::Item(bytes) | Element::Member(bytes) => bytes,
         Element::Scored { member, .. } => member,
         Element::Field { field, .. } => field,
+        // Servers look for no repeats in streams.
+        Element::Bare(_) | Element::Entry { .. } | Element::Ids { .. } => b"",
     }
 }
 

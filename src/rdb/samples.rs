@@ -42,8 +42,8 @@ pub(super) fn samples() -> Vec<(Kind, Vec<u8>, &'static str)> {
         (Kind::HashFields, b"\xb0\x04\0\0\0\0\0\0\x03\x01\x01f\x01v\x00\x01g\x01w\x03\x01h\x01x", "f=v@1200, g=w, h=x@1202"),
         (Kind::HashFieldsListpack, b"\xb0\x04\0\0\0\0\0\0\x18\x18\0\0\0\x06\0\x81f\x02\x81v\x02\xc4\xb0\x02\x81g\x02\x81w\x02\x00\x01\xff", "f=v@1200, g=w"),
         (Kind::HashFieldsValkey, b"\x02\x01f\x01v\xb0\x04\0\0\0\0\0\0\x01g\x01w\xff\xff\xff\xff\xff\xff\xff\xff", "f=v@1200, g=w"),
-        (Kind::Stream2, &stream2, ""),
-        (Kind::Stream3, &stream3, ""),
+        (Kind::Stream2, &stream2, "a stream of 69 bytes, 1-0 f v, last 1-0, Some(1) added"),
+        (Kind::Stream3, &stream3, "a stream of 77 bytes, 1-0 f v, last 1-0, Some(1) added"),
     ];
     let mut samples: Vec<_> =
         plain.into_iter().map(|(kind, body, shown)| (kind, body.to_vec(), shown)).collect();
@@ -56,6 +56,12 @@ pub(super) fn shown(object: &Object<'_>) -> Result<String, Fault> {
     let mut all = Vec::new();
     visit(object, |element| {
         all.push(match element {
+            Element::Bare(body) => format!("a stream of {} bytes", body.len()),
+            Element::Entry { id, parts } => {
+                let parts: Vec<String> = parts.iter().map(|part| escaped(part)).collect();
+                format!("{id} {}", parts.join(" "))
+            }
+            Element::Ids { last, added } => format!("last {last}, {added:?} added"),
             Element::Piece { bytes, is_first: true } => format!("piece {}", escaped(bytes)),
             Element::Piece { bytes, is_first: false } => format!("more {}", escaped(bytes)),
             Element::Item(item) => format!("item {}", escaped(item)),

@@ -14,7 +14,7 @@ use super::listpack;
 use super::scan::{Parsed, Text, bytes, length, number, text};
 
 /// Milliseconds and sequence, raw.
-const ID_BYTES: u64 = 16;
+pub(super) const ID_BYTES: u64 = 16;
 const TIME_BYTES: u64 = 8;
 
 type Id = [u8; ID_BYTES as usize];

@@ -249,7 +249,8 @@ impl SurveyReport<'_> {
             ]);
         }
         table.write(out);
-        if rows.iter().any(|row| row.commands > 0) && rows.iter().all(|row| row.scratch || row.commands == 0) {
+        if rows.iter().any(|row| row.commands > 0) && rows.iter().all(|row| row.scratch || row.commands == 0)
+        {
             // All of it is loaded into the scratch server first.
             return;
         }

@@ -102,6 +102,9 @@ fn longest_part(object: &Object<'_>) -> Option<u64> {
                 bytes.len()
             }
             Element::Field { field, value, .. } => field.len().max(value.len()),
+            Element::Bare(body) => payload::length(body) as usize,
+            Element::Entry { parts, .. } => parts.iter().map(|part| part.len()).max().unwrap_or(0),
+            Element::Ids { .. } => 0,
         };
         longest = longest.max(length as u64);
         Ok::<(), Fault>(())

@@ -6,6 +6,7 @@
 
 mod fit;
 mod pieces;
+mod stream;
 
 pub use fit::Terms;
 
@@ -162,7 +163,7 @@ pub fn ship(
         let mut large: Vec<&[u8]> = Vec::new();
         for (key, found) in some.iter().zip(found) {
             match found {
-                Found::Nothing => {}
+                Found::Nothing => commands.push(delete(key)),
                 Found::Payload { bytes, deadline_ms } => match terms.fit(bytes) {
                     Fitted::Whole(payload) => commands.push(restore(key, payload, deadline_ms, terms)),
                     Fitted::Pieces => large.push(key),
@@ -202,25 +203,46 @@ fn ship_large(
     terms: Terms,
 ) -> Result<(), Fault> {
     let size = depot.sizes(&[key]).map_err(|error| depot.failed(&error))?;
-    let is_whole = size.first().copied().flatten().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX);
-    let is_stream = pieces::is_indivisible(depot, key)?;
-    if is_whole || is_stream {
-        let found = depot.payloads(&[key]).map_err(|error| depot.failed(&error))?;
-        let Some(Found::Payload { bytes, deadline_ms }) = found.into_iter().next() else { return Ok(()) };
-        let length = bytes.len() as u64;
-        match terms.fit(bytes) {
-            Fitted::Whole(payload) => {
-                depot.enter(db)?;
-                return sink.run(marker, db, &[restore(key, payload, deadline_ms, terms)]);
-            }
-            Fitted::Unknown(kind) => return Err(Fault::Fatal(pieces::unknown(&sink.name(), key, kind))),
-            Fitted::Pieces if is_stream => {
-                return Err(Fault::Fatal(pieces::too_large(&sink.name(), key, length)));
-            }
-            Fitted::Pieces => {}
-        }
+    let bytes = size.first().copied().flatten().unwrap_or_default();
+    let is_bearable = bytes <= WHOLE_BYTES_MAX;
+    if is_bearable && ship_whole(depot, (sink, marker), (db, key), terms)? {
+        return Ok(());
     }
-    pieces::ship(depot, (sink, marker), (db, key), terms)
+    if pieces::ship(depot, (sink, marker), (db, key), terms)? {
+        return Ok(());
+    }
+    match !is_bearable && ship_whole(depot, (sink, marker), (db, key), terms)? {
+        true => Ok(()),
+        false => Err(Fault::Fatal(pieces::too_large(&sink.name(), key, bytes))),
+    }
+}
+
+/// False if it cannot go as a whole.
+fn ship_whole(
+    depot: &mut Depot,
+    (sink, marker): (&mut dyn Sink, &Marker),
+    (db, key): (u32, &[u8]),
+    terms: Terms,
+) -> Result<bool, Fault> {
+    let found = depot.payloads(&[key]).map_err(|error| depot.failed(&error))?;
+    let Some(Found::Payload { bytes, deadline_ms }) = found.into_iter().next() else {
+        depot.enter(db)?;
+        return sink.run(marker, db, &[delete(key)]).map(|()| true);
+    };
+    match terms.fit(bytes) {
+        Fitted::Whole(payload) => {
+            depot.enter(db)?;
+            sink.run(marker, db, &[restore(key, payload, deadline_ms, terms)])?;
+            Ok(true)
+        }
+        Fitted::Unknown(kind) => Err(Fault::Fatal(pieces::unknown(&sink.name(), key, kind))),
+        Fitted::Pieces => Ok(false),
+    }
+}
+
+/// An earlier attempt may have left pieces of a key that has expired since.
+fn delete(key: &[u8]) -> OwnCommand {
+    vec![b"DEL".to_vec(), key.to_vec()]
 }
 
 fn restore(key: &[u8], payload: Vec<u8>, deadline_ms: Option<i64>, terms: Terms) -> OwnCommand {

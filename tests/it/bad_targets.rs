@@ -152,7 +152,7 @@ fn a_rerun_does_not_deny_what_was_written_before() {
     target[0].cmd(&["CONFIG", "SET", "requirepass", PASSWORD]).expect("CONFIG SET");
     assert_refused(&loader.run(), 5, &["a target cannot be used; nothing more was written", "NOAUTH"]);
     std::fs::remove_file(scene.dir().join("dump.aof")).expect("it is there");
-    assert_refused(&loader.run(), 3, &["check the path; nothing more was written"]);
+    assert_refused(&loader.run(), 3, &["cannot read the source; nothing more was written"]);
 }
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -2,7 +2,8 @@
 
 use redis::RedisError;
 
-use super::{Depot, GONE, Terms};
+use super::stream::{Stream, Whole};
+use super::{Depot, GONE, Terms, delete};
 use crate::error::{Error, Kind, shown};
 use crate::marker::Marker;
 use crate::rdb::Kind as ValueKind;
@@ -13,18 +14,12 @@ const STRING_BYTES: u64 = 4 << 20;
 /// Elements in one piece, about; an element may be large itself.
 const ELEMENTS: usize = 128;
 
-/// Whether a key's type can only go as a whole.
-pub(super) fn is_indivisible(depot: &mut Depot, key: &[u8]) -> Result<bool, Fault> {
-    let kind = kind(depot, key).map_err(|error| depot.failed(&error))?;
-    Ok(!["string", "list", "set", "zset", "hash", "none"].contains(&kind.as_str()))
-}
-
 /// The error for a key that cannot go at all.
 pub(super) fn too_large(target: &str, key: &[u8], bytes: u64) -> Error {
     Error::new(Kind::Stopped, "a key that has to be brought from one target to another is too large for it")
         .place("target", target)
         .place("key", shown(key))
-        .place("size", format!("{bytes} bytes"))
+        .place("memory it takes", format!("{bytes} bytes"))
         .remedy("raise the target's proto-max-bulk-len; then run the same command again, it resumes")
 }
 
@@ -41,25 +36,32 @@ fn kind(depot: &mut Depot, key: &[u8]) -> Result<String, RedisError> {
     redis::cmd("TYPE").arg(key).query(&mut depot.connection)
 }
 
-/// Brings a key that is not indivisible.
+/// Brings a key; false if it can only go as a whole.
 pub(super) fn ship(
     depot: &mut Depot,
     (sink, marker): (&mut dyn Sink, &Marker),
     (db, key): (u32, &[u8]),
     terms: Terms,
-) -> Result<(), Fault> {
-    // An earlier attempt may have left something.
-    sink.run(marker, db, &[vec![b"DEL".to_vec(), key.to_vec()]])?;
+) -> Result<bool, Fault> {
+    let kind = kind(depot, key).map_err(|error| depot.failed(&error))?;
+    let stream = match kind.as_str() {
+        "string" | "list" | "set" | "zset" | "hash" | "none" => None,
+        "stream" => match Stream::look(depot, key, terms).map_err(|error| depot.failed(&error))? {
+            Ok(stream) => Some(stream),
+            Err(Whole::Indivisible) => return Ok(false),
+            Err(Whole::Unknown(kind)) => return Err(Fault::Fatal(unknown(&sink.name(), key, kind))),
+        },
+        _ => return Ok(false),
+    };
+    sink.run(marker, db, &[delete(key)])?;
     let deadlines = depot.deadlines(&[key]).map_err(|error| depot.failed(&error))?;
     let deadline = deadlines.first().copied().unwrap_or(GONE);
     if deadline == GONE {
-        return depot.enter(db);
+        return depot.enter(db).map(|()| true);
     }
-    let mut pieces = Pieces { depot, key, terms, kind: String::new(), at: 0, cursor: None };
-    let failed = |pieces: &Pieces<'_>, error: &RedisError| pieces.depot.failed(error);
-    pieces.kind = kind(pieces.depot, key).map_err(|error| failed(&pieces, &error))?;
+    let mut pieces = Pieces { depot, key, terms, kind, at: 0, cursor: None, stream };
     loop {
-        let commands = pieces.next().map_err(|error| failed(&pieces, &error))?;
+        let commands = pieces.next().map_err(|error| pieces.depot.failed(&error))?;
         // What was read is only right if the marker was there all the time.
         pieces.depot.enter(db)?;
         match commands {
@@ -73,7 +75,7 @@ pub(super) fn ship(
         let deadline = terms.deadline(deadline).to_string().into_bytes();
         sink.run(marker, db, &[vec![b"PEXPIREAT".to_vec(), key.to_vec(), deadline]])?;
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Pieces<'d> {
@@ -85,6 +87,8 @@ struct Pieces<'d> {
     at: u64,
     /// Where a scan goes on.
     cursor: Option<String>,
+    /// How far a stream is.
+    stream: Option<Stream>,
 }
 
 impl Pieces<'_> {
@@ -100,7 +104,10 @@ impl Pieces<'_> {
                 pairs
             }),
             "hash" => self.hash(),
-            _ => Ok(None),
+            _ => match &mut self.stream {
+                Some(stream) => stream.next(self.depot, self.key),
+                None => Ok(None),
+            },
         }
     }
 

@@ -45,6 +45,32 @@ fn fill_large(server: &Server) {
     // Longer than an argument, but not as its payload.
     wire::ask(conn, &[b"SET", b"compressed", &b"0123456789".repeat(MIB / 2)]);
     wire::ask(conn, &[b"PEXPIREAT", b"list", b"4000000000001"]);
+    fill_large_stream(conn, b"stream");
+    wire::ask(conn, &[b"PEXPIREAT", b"stream", b"4000000000002"]);
+}
+
+/// With entries that are deleted and that have other fields than the first of their node, and with groups.
+fn fill_large_stream(conn: &mut redis::Connection, key: &[u8]) {
+    for n in 1..=600_usize {
+        let (id, value) = (format!("{}-{n}", n / 7 + 1), noise(n as u64, 6_000));
+        let parts: &[&[u8]] = if n % 5 == 0 { &[b"g", b"-7", b"f", &value] } else { &[b"f", &value] };
+        wire::ask(conn, &[&[b"XADD", key, id.as_bytes()], parts].concat());
+    }
+    for line in ["XGROUP CREATE - readers 0", "XGROUP CREATE - others 3-20", "XGROUP CREATE - done $"] {
+        stream_command(conn, key, line);
+    }
+    wire::ask(conn, &[b"XREADGROUP", b"GROUP", b"readers", b"one", b"COUNT", b"40", b"STREAMS", key, b">"]);
+    for line in
+        ["XACK - readers 1-3 2-8", "XDEL - 1-2 40-280 86-600", "XTRIM - MAXLEN 590", "XADD - 90-1 a b"]
+    {
+        stream_command(conn, key, line);
+    }
+}
+
+/// A line in which `-` stands for the key.
+fn stream_command(conn: &mut redis::Connection, key: &[u8], line: &str) {
+    let words = line.split(' ').map(|word| if word == "-" { key } else { word.as_bytes() });
+    wire::ask(conn, &words.collect::<Vec<_>>());
 }
 
 #[test]
@@ -88,9 +114,9 @@ fn an_element_longer_than_an_argument_is_refused_by_type() {
     }
 }
 
-/// A stream cannot be taken apart. The payload that it is sent as is a little longer than it is in the file.
+/// The payload that it is sent as is a little longer than it is in the file.
 #[test]
-fn a_stream_longer_than_an_argument_is_refused_by_type() {
+fn streams_around_the_length_of_an_argument() {
     let (scene, targets) = (Scene::new(), low_servers(1));
     let server = origin();
     let conn = &mut server.conn();
@@ -100,20 +126,24 @@ fn a_stream_longer_than_an_argument_is_refused_by_type() {
         wire::bytes(&wire::ask(conn, &[b"DUMP", b"stream"])).len()
     };
     let around = payload(conn, MIB - 1000) - (MIB - 1000);
-    // Payloads of these lengths, the last that fits and those around it.
-    for length in [MIB - 12, MIB - 11, MIB - 1, MIB, MIB + 1, MIB + 10, MIB + 11, MIB + 12] {
-        assert_eq!(payload(conn, length - around), length);
+    let load = || {
         let source = scene.file("dump.rdb", rdb::saved(&server));
-        let output = scene.load(&source, &targets).args(&["--flush-targets", "--restart"]).run();
-        if length <= MIB {
-            assert_eq!(output.code, Some(0), "{length} bytes: {output}");
-            assert_same(&server, &targets);
-            targets[0].cmd(&["FLUSHALL"]).expect("it can");
-        } else {
-            assert_refused(&output, 4, &["1 x a stream", "longer than its target's proto-max-bulk-len"]);
-            assert_untouched(&targets);
-        }
+        scene.load(&source, &targets).args(&["--flush-targets", "--restart"]).run()
+    };
+    // Payloads of these lengths, the last that fits and those around it; then of an entry as long as an argument may be.
+    for length in [MIB - 12, MIB - 11, MIB - 1, MIB, MIB + 1, MIB + 10, MIB + 11, MIB + 12, MIB + around] {
+        assert_eq!(payload(conn, length - around), length);
+        let before = crate::drill::stat(&targets[0], "cmdstat_xadd", "calls");
+        let output = load();
+        assert_eq!(output.code, Some(0), "{length} bytes: {output}");
+        assert_same(&server, &targets);
+        let apart = crate::drill::stat(&targets[0], "cmdstat_xadd", "calls") > before;
+        assert_eq!(apart, length > MIB, "{length} bytes");
     }
+    payload(conn, MIB + 1);
+    targets[0].cmd(&["FLUSHALL"]).expect("it can");
+    assert_refused(&load(), 4, &["1 x a stream", "longer than its target's proto-max-bulk-len"]);
+    assert_untouched(&targets);
 }
 
 /// Kinds of value that no server of version 7.0 knows; their bytes are those that newer ones write.
