@@ -1,10 +1,13 @@
 //! Turns what the survey found amiss into an error.
 
+use crate::command::{Class, lookup, lookup_sub};
 use crate::config::Job;
-use crate::error::{Error, Kind, Result, command_and_key};
+use crate::error::{Error, Kind, Result, command_and_key, shown};
 use crate::report::human;
-use crate::route::Refusal;
+use crate::resp::frame::{self, Record};
+use crate::route::{Command, Refusal};
 use crate::source::Source;
+use crate::source::window::Tail;
 use crate::survey::Survey;
 
 /// Refuses a source whose end is cut, if asked to, and one with commands that cannot be carried out,
@@ -18,8 +21,14 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
             .place("dropped", format!("{} bytes", tail.bytes))
             .remedy("load without --strict-tail to leave it out, as redis-server does"));
     }
+    if job.skip_unsupported {
+        return Ok(());
+    }
+    if let Some(tail) = survey.tail.filter(|tail| tail.open_transaction) {
+        refuse_unknown(source, tail)?;
+    }
     let total = survey.tally.refused_total();
-    if total == 0 || job.skip_unsupported {
+    if total == 0 {
         return Ok(());
     }
     let mut error = Error::new(
@@ -57,6 +66,39 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
     Err(error.remedy(
         "see --dry-run for the whole picture; --skip-unsupported loads the rest and reports what is left out",
     ))
+}
+
+/// A server drops a transaction without EXEC, but ends where it finds a command in it that it does not know.
+fn refuse_unknown(source: &Source, tail: Tail) -> Result<()> {
+    let start = tail.at.offset as usize;
+    let mut rest = source.bytes(tail.at.segment).get(start..).unwrap_or_default();
+    let mut at = tail.at;
+    while let Ok((next, record)) = frame::record(rest) {
+        let bytes = &rest[..rest.len() - next.len()];
+        if let Record::Command(head) = record {
+            let command = Command { bytes, head, db: 0, ordinal: 0 };
+            if !is_known(&command) {
+                return Err(source
+                    .error(Kind::Unsupported, "the transaction at the end of the source holds an unknown command", at)
+                    .unwritten()
+                    .place("command", command_and_key(&shown(command.name()), &shown(command.first())))
+                    .remedy(
+                        "find out which module or later server wrote it; --skip-unsupported drops the transaction, as a \
+                         server does that knows the command",
+                    ));
+            }
+        }
+        at.offset += bytes.len() as u64;
+        rest = next;
+    }
+    Ok(())
+}
+
+fn is_known(command: &Command<'_>) -> bool {
+    match lookup(command.name()) {
+        Some(spec) if spec.class == Class::Container => lookup_sub(spec, command.first()).is_some(),
+        spec => spec.is_some(),
+    }
 }
 
 /// Refuses to go on with a load of which other things would be left out than before: batches would not be the same ones,

@@ -6,7 +6,7 @@
 //! an error changes nothing on the server, its replicas, or its append-only file; and a server that answers something
 //! else than that error does not take the libraries.
 
-use redis::{Connection, Value};
+use redis::{Connection, ErrorKind, Value};
 
 use super::targets::{self, Found};
 use crate::config::Job;
@@ -60,8 +60,13 @@ fn libraries<'s>(source: &'s Source, survey: &Survey) -> Option<Vec<&'s [u8]>> {
 /// The error that a server answers, if it is about the payload: not about rights, memory or the connection.
 fn answer(connection: &mut Connection, payload: &[u8]) -> Option<String> {
     let answer = redis::cmd("FUNCTION").arg("RESTORE").arg(payload).query::<Value>(connection);
-    let error = answer.err().filter(|error| error.code() == Some("ERR"))?;
-    Some(error.detail().unwrap_or_default().to_owned())
+    let error = answer.err()?;
+    match error.kind() {
+        // The client does not read one that shows such bytes of a library's code.
+        ErrorKind::Parse => Some("an error that is not UTF-8".to_owned()),
+        _ if error.code() == Some("ERR") => Some(error.detail().unwrap_or_default().to_owned()),
+        _ => None,
+    }
 }
 
 fn refused(lane: usize, name: &str, answer: String) -> Error {

@@ -14,6 +14,10 @@ use nom::{IResult, Parser};
 /// pieces, each taken for a line of its own (`AOF_ANNOTATION_LINE_MAX_LEN`, aof.h).
 const LINE_BYTES_MAX: usize = 1023;
 
+/// A server makes room for an argument before it reads it, and ends if it gets none: from here on no process can have as
+/// much (47 bits of addresses).
+const ARGUMENT_BYTES_END: usize = 1 << 47;
+
 /// Why there is no whole record at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -387,7 +391,7 @@ fn lenient_header(input: &[u8], sigil: u8) -> Parsed<'_, Header> {
     if sigil == b'*' && number.is_empty() && rest.is_empty() {
         return Err(nom::Err::Error(Fault::Cut));
     }
-    let (_, value) = strtol(number).unwrap_or((number, 0));
+    let value = strtol(number);
     // An argument count goes through atoi, which keeps the low 32 bits.
     let value = if sigil == b'*' { i64::from(value as i32) } else { value };
     let canonical = number == format!("{value}\r\n").as_bytes();
@@ -404,9 +408,9 @@ fn line(input: &[u8]) -> Parsed<'_, &[u8]> {
     take(len).parse_complete(input)
 }
 
-/// C's `strtol(…, 10)`: leading white space, a sign, digits; saturating; anything may follow.
-fn strtol(input: &[u8]) -> Parsed<'_, i64> {
-    map(
+/// C's `strtol(…, 10)`: leading white space, a sign, digits; saturating; anything may follow. 0 without any digits.
+pub fn strtol(input: &[u8]) -> i64 {
+    let number: Parsed<'_, i64> = map(
         (many0_count(one_of(" \t\n\x0b\x0c\r")), opt(one_of("+-")), digit0),
         |(_, sign, digits): (usize, Option<char>, &[u8])| {
             let magnitude = digits
@@ -415,13 +419,18 @@ fn strtol(input: &[u8]) -> Parsed<'_, i64> {
             if sign == Some('-') { -magnitude } else { magnitude }
         },
     )
-    .parse_complete(input)
+    .parse_complete(input);
+    number.map_or(0, |(_, value)| value)
 }
 
 #[inline(always)]
 fn argument_len(at: &[u8], len: Header, head: &mut Head) -> Result<usize, nom::Err<Fault>> {
     head.canonical &= len.canonical;
-    usize::try_from(len.value).map_err(|_| malformed(at, "a length of 0 or more"))
+    match usize::try_from(len.value) {
+        Ok(len) if len < ARGUMENT_BYTES_END => Ok(len),
+        Ok(_) => Err(malformed(at, "an argument that fits into memory")),
+        Err(_) => Err(malformed(at, "a length of 0 or more")),
+    }
 }
 
 #[cold]

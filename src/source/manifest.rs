@@ -2,21 +2,30 @@
 //!
 //! The rules are those of `aofLoadManifestFromFile` in Redis 7.0's aof.c.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::resp::frame;
 use crate::resp::words::words;
 
-/// `MANIFEST_MAX_LINE` of aof.c.
+/// `MANIFEST_MAX_LINE` of aof.c. A longer line is read in pieces, each taken for a line of its own.
 const LINE_BYTES_MAX: usize = 1024;
 
-/// The names of the files to load, in order: the base first, wherever it is listed, then the increments.
-pub fn parse(path: &Path, text: &[u8]) -> Result<Vec<String>> {
-    let mut base: Option<String> = None;
-    let mut increments: Vec<String> = Vec::new();
+/// The names of the files to load, in order: the base first, wherever it is listed, then the increments. None if all there
+/// is are comments.
+pub fn parse(path: &Path, text: &[u8]) -> Result<Vec<OsString>> {
+    if text.is_empty() {
+        return Err(Error::new(Kind::Source, "the manifest is empty")
+            .file(path)
+            .remedy("repair the manifest; redis-server refuses it too"));
+    }
+    let mut base: Option<OsString> = None;
+    let mut increments: Vec<OsString> = Vec::new();
     let mut last_sequence = 0;
-    let mut entries = 0;
-    for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+    let lines = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| line.chunks(LINE_BYTES_MAX));
+    for (number, line) in lines.enumerate() {
         let refuse = |what: &str| {
             Error::new(Kind::Source, format!("the manifest is not valid: {what}"))
                 .file(path)
@@ -27,7 +36,6 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<Vec<String>> {
             continue;
         }
         let entry = entry(line).map_err(refuse)?;
-        entries += 1;
         match entry.kind {
             b'b' if base.is_some() => return Err(refuse("it names two base files")),
             b'b' => base = Some(entry.file),
@@ -42,22 +50,17 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<Vec<String>> {
             _ => {}
         }
     }
-    if entries == 0 {
-        return Err(Error::new(Kind::Source, "the manifest names no files")
-            .file(path)
-            .remedy("repair the manifest; redis-server refuses it too"));
-    }
     Ok(base.into_iter().chain(increments).collect())
 }
 
 struct Entry {
-    file: String,
+    file: OsString,
     sequence: i64,
     kind: u8,
 }
 
 fn entry(line: &[u8]) -> Result<Entry, &'static str> {
-    if line.len() > LINE_BYTES_MAX || line.last() != Some(&b'\n') {
+    if line.last() != Some(&b'\n') {
         return Err("a line is too long or does not end in a line feed");
     }
     let words = words(line.trim_ascii()).ok_or("its quotes are unbalanced")?;
@@ -68,25 +71,24 @@ fn entry(line: &[u8]) -> Result<Entry, &'static str> {
     for pair in words.chunks_exact(2) {
         let [key, value] = pair else { continue };
         if key.eq_ignore_ascii_case(b"file") {
-            let name = String::from_utf8(value.clone()).map_err(|_| "a file name is not UTF-8")?;
-            if name.contains(['/', '\\']) {
+            if value.iter().any(|byte| matches!(byte, b'/' | b'\\')) {
                 return Err("a file name is a path");
             }
-            file = Some(name);
+            file = Some(OsString::from_vec(value.clone()));
         } else if key.eq_ignore_ascii_case(b"seq") {
-            sequence = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+            sequence = Some(frame::strtol(value));
         } else if key.eq_ignore_ascii_case(b"type") {
             kind = value.first().copied();
         }
     }
     match (file, sequence, kind) {
         (Some(file), Some(sequence), Some(kind @ (b'b' | b'i' | b'h')))
-            if sequence > 0 && !file.is_empty() =>
+            if sequence != 0 && !file.is_empty() =>
         {
             Ok(Entry { file, sequence, kind })
         }
         (_, _, Some(kind)) if !matches!(kind, b'b' | b'i' | b'h') => Err("a type is none of b, i and h"),
-        _ => Err("a line lacks file, seq (1 or more) or type"),
+        _ => Err("a line lacks file, seq (other than 0) or type"),
     }
 }
 
@@ -95,7 +97,8 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Result<Vec<String>, String> {
-        parse(Path::new("m"), text.as_bytes()).map_err(|error| error.message().to_owned())
+        let names = parse(Path::new("m"), text.as_bytes()).map_err(|error| error.message().to_owned())?;
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     #[test]
@@ -106,11 +109,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_takes_is_taken() {
+        let long = format!("#{}file a seq 1 type i\n", "x".repeat(LINE_BYTES_MAX - 1));
+        for (text, files) in [
+            ("# only\n", vec![]),
+            ("file b seq -1 type b\nfile a seq 1abc type i\n", vec!["b", "a"]),
+            ("file a seq 99999999999999999999999 type i\n", vec!["a"]),
+            ("file \"\\xff\" seq 1 type i\n", vec!["\u{fffd}"]),
+            // What stands behind the first 1,024 bytes of a comment is a line of its own.
+            (&long, vec!["a"]),
+        ] {
+            assert_eq!(names(text), Ok(files.into_iter().map(str::to_owned).collect()), "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_a_server_refuses_is_refused() {
+        let long = format!("#{}\nfile a seq 1 type i\n", "x".repeat(LINE_BYTES_MAX));
         for text in [
+            &long,
             "",
             "\n",
-            "# only\n",
+            "file a seq -1 type i\n",
+            "file a seq x type i\n",
             "file a seq 1 type i",
             "file a seq 1\n",
             "file a/b seq 1 type i\n",

@@ -49,13 +49,14 @@ impl Map {
                 .remedy(remedy)
                 .caused_by(error)
         };
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
+        // Before it is opened, as that waits if it is a pipe.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(Error::new(Kind::Source, "the source is not a regular file")
                 .file(path)
                 .remedy("give an append-only file, a multi-part directory or its manifest"));
         }
+        let file = File::open(path).map_err(unreadable)?;
         report_bus_errors();
         // SAFETY: the map is read-only and private to this process, but nothing can stop another
         // process from cutting or overwriting the file. Bytes that change are not undefined to us in

@@ -117,6 +117,11 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "manifest")
 }
 
+/// A server writes a manifest under this name first, and never loads it (`TEMP_FILE_NAME_PREFIX`, aof.c).
+fn is_half_written(manifest: &Path) -> bool {
+    manifest.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"temp-"))
+}
+
 /// The one manifest in a directory, or in its `appendonlydir`.
 fn manifest_in(directory: &Path) -> Result<PathBuf> {
     let unreadable = |error: std::io::Error| {
@@ -125,7 +130,7 @@ fn manifest_in(directory: &Path) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if is_manifest(&path) {
+        if is_manifest(&path) && !is_half_written(&path) {
             found.push(path);
         }
     }

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::fs;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread;
 
@@ -295,6 +296,46 @@ fn files_of_a_multi_part_source_are_each_judged_as_a_server_does() {
     }
 }
 
+/// It is dropped, but a server ends at what it does not know.
+#[test]
+fn commands_of_a_transaction_without_exec_have_to_be_known() {
+    let (scene, targets) = (Scene::new(), servers(2));
+    let known = aof::of_lines("SET a 1\n MULTI\n SET b 2\n XGROUP CREATE s g $");
+    for (end, code) in [
+        (known.clone(), 0),
+        ([&known, &b"*2\r\n$3\r\nSE"[..]].concat(), 0),
+        ([known.clone(), aof::of_lines("NOSUCH a")].concat(), 4),
+        ([known.clone(), aof::of_lines("NOSUCH a\n SET b 3")].concat(), 4),
+        ([&known, &aof::of_lines("XGROUP NOSUCH a")[..], b"*2\r\n$3\r\nSE"].concat(), 4),
+    ] {
+        let source = scene.file("dump.aof", &end);
+        let is_taken = Server::loading(&source).is_ok();
+        assert_eq!(is_taken, code == 0, "{}", end.escape_ascii());
+        let output = judge(&scene, &source, &targets);
+        assert_eq!(output.code, Some(code), "{output}");
+        let dry = scene.load(&source, &targets).args(&["--dry-run", "--restart"]).run();
+        assert_eq!(dry.code, Some(code), "{dry}");
+        if code > 0 {
+            assert_refused(&output, code, &["unknown command", "NOSUCH", "nothing was written"]);
+            let left_out = scene.load(&source, &targets).args(&["--skip-unsupported", "--restart"]).run();
+            assert_eq!(left_out.code, Some(0), "{left_out}");
+        }
+        let _ = fs::remove_file(scene.dir().join("dump.aof.checkpoint"));
+    }
+}
+
+/// No process has room for so long an argument, so a server ends where a shorter one would just be cut off.
+#[test]
+fn an_argument_that_no_memory_holds_is_refused() {
+    let (scene, targets) = (Scene::new(), servers(2));
+    for length in [i64::MAX.to_string(), "18446744073709551619".to_owned(), (1u64 << 62).to_string()] {
+        let bytes = [&b"*2\r\n$3\r\nGET\r\n$"[..], length.as_bytes(), b"\r\nkey\r\n"].concat();
+        let source = scene.file("dump.aof", [aof::of_lines("SET a 1"), bytes].concat());
+        let output = judge(&scene, &source, &targets);
+        assert_refused(&output, 3, &["the source is damaged", "fits into memory"]);
+    }
+}
+
 #[test]
 fn a_manifest_is_read_as_a_server_reads_it() {
     let targets = servers(2);
@@ -306,7 +347,8 @@ fn a_manifest_is_read_as_a_server_reads_it() {
         (format!("{entry}\n"), "line: 2"),
         (format!("{entry}file ../dump.aof seq 2 type i\n"), "line: 2"),
         (entry.trim_end().to_owned(), "line: 1"),
-        (String::new(), "names no files"),
+        (String::new(), "is empty"),
+        (format!("#{}\n{entry}", "x".repeat(1024)), "line: 2"),
         (format!("{}{entry}", entry.replace("type i", "type b").repeat(2)), "line: 2"),
     ];
     for (manifest, words) in refused {
@@ -315,6 +357,29 @@ fn a_manifest_is_read_as_a_server_reads_it() {
         fs::write(dir.join("appendonly.aof.manifest"), &manifest).expect("room");
         assert_refused(&judge(&scene, &dir, &targets), 3, &[words]);
     }
+    let taken = [
+        "# a comment\n".to_owned(),
+        entry.replace("seq 1", "seq 1abc"),
+        entry.replace("seq 1", "seq 99999999999999999999"),
+        format!("{}{entry}", entry.replace("type i", "type b").replace("seq 1", "seq -7")),
+        // What a comment has behind its first 1,024 bytes is a line of its own.
+        format!("#{}{entry}", "x".repeat(1023)),
+    ];
+    for manifest in taken {
+        let scene = Scene::new();
+        let dir = MultiPart::of(&[&one]).write(scene.dir());
+        fs::write(dir.join("appendonly.aof.manifest"), &manifest).expect("room");
+        assert_eq!(judge(&scene, &dir, &targets).code, Some(0), "{manifest:?}");
+    }
+    // Any bytes make a name, and what a server has not finished is none.
+    let scene = Scene::new();
+    let dir = MultiPart::of(&[&one]).write(scene.dir());
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.aof");
+    fs::rename(dir.join("appendonly.aof.1.incr.aof"), dir.join(name)).expect("it is there");
+    fs::write(dir.join("appendonly.aof.manifest"), b"file caf\xe9.aof seq 1 type i\n").expect("room");
+    fs::write(dir.join("temp-appendonly.aof.manifest"), "file half").expect("room");
+    assert_eq!(judge(&scene, &dir, &targets).code, Some(0));
+    empty(&targets);
     // Without a manifest there is nothing to go by; with two it is not clear by which.
     let scene = Scene::new();
     let dir = MultiPart::of(&[&one]).write(scene.dir());

@@ -246,7 +246,9 @@ fn libraries() -> Vec<Form> {
         let file = Rdb::new(10).raw(&functions(libraries)).string("key", "v").unchecked();
         (format!("libraries {libraries:?}"), file)
     });
-    all.collect()
+    // Lua shows the byte that it stumbles over.
+    let odd = Rdb::new(10).raw(b"\xf5\x0f#!lua name=l\n\xff\xfe").string("key", "v").unchecked();
+    all.chain([("a library that is not UTF-8".to_owned(), odd)]).collect()
 }
 
 fn streams() -> Vec<Form> {
