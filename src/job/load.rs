@@ -125,11 +125,12 @@ impl Load<'_> {
         let mut survey = self.look(&rules, known.as_ref())?;
         targets::require(job, &found, &survey)?;
         let scratch = self.place(&mut rules, &mut survey, &start, (known.as_ref(), &found))?;
-        refusal::check(job, &self.source, &survey)?;
-        match &known {
-            Some(load) => refusal::check_the_same(load.left_out, &survey)?,
-            None => rehearsal::rehearse(job, &self.source, &survey, &found)?,
-        }
+        self.check(&survey, known.as_ref(), (&found, scratch.is_some())).inspect_err(|_| {
+            if known.is_none() {
+                // What was made ready for a load that does not begin.
+                drop(scratch::remove_leftovers(job));
+            }
+        })?;
         let go_on = go_on(self.stop);
         let load = known.clone().unwrap_or_else(|| self.new_load(&survey, &rules));
         rules.clock.offset_ms = if load.shift_ms > 0 { load.shift_ms } else { OFFSET_FAR_MS };
@@ -147,6 +148,15 @@ impl Load<'_> {
         self.survey = Some(survey);
         found.extend(scratch.iter().map(|scratch| scratch.found.clone()));
         self.apply(&rules, &windows, load, (&found, scratch.as_ref()), &start)
+    }
+
+    /// Refuses what cannot be carried out as it goes where it is placed.
+    fn check(&self, survey: &Survey, known: Option<&LoadId>, asked: (&[Found], bool)) -> Result<()> {
+        refusal::check(self.job, &self.source, survey)?;
+        match known {
+            Some(load) => refusal::check_the_same(load.left_out, survey),
+            None => rehearsal::rehearse(self.job, &self.source, survey, asked, self.stop),
+        }
     }
 
     /// Places the names that commands tie together. If some are tied to directories, there is one lane more.

@@ -8,18 +8,29 @@
 
 use redis::{Connection, ErrorKind, Value};
 
+use super::scratch::{self, Offer};
 use super::targets::{self, Found};
 use crate::config::Job;
 use crate::error::{Error, Kind, Result};
-use crate::rdb::payload;
+use crate::rdb::{self, Item, Reader, payload};
+use crate::sink::Stop;
 use crate::source::Source;
 use crate::source::window::{Content, Window};
 use crate::survey::Survey;
 use crate::topology::Target;
 
-/// Refuses a load if one of its live targets does not take the libraries that the source begins with. Where a target
-/// cannot be asked, it is left to the load to find out.
-pub fn rehearse(job: &Job, source: &Source, survey: &Survey, found: &[Found]) -> Result<()> {
+/// What is sent, without libraries and with them: a server that takes them gives the same answer.
+type Payloads = [Vec<u8>; 2];
+
+/// Refuses a load if one of its live targets, or the server that loads for its directories (`has_scratch`), does not take
+/// the libraries that the source begins with. Where none can be asked, it is left to the load to find out.
+pub fn rehearse(
+    job: &Job,
+    source: &Source,
+    survey: &Survey,
+    (found, has_scratch): (&[Found], bool),
+    stop: &Stop,
+) -> Result<()> {
     let Some(libraries) = libraries(source, survey) else { return Ok(()) };
     let payloads = [payload::refused_after(&[]), payload::refused_after(&libraries)];
     for (lane, (set, found)) in job.topology.sets.iter().zip(found).enumerate() {
@@ -29,14 +40,67 @@ pub fn rehearse(job: &Job, source: &Source, survey: &Survey, found: &[Found]) ->
             continue;
         }
         let (name, mut connection) = targets::connect(job, members).map_err(|error| error.in_shard(lane))?;
-        let [none, all] = payloads.each_ref().map(|payload| answer(&mut connection, payload));
-        if let (Some(none), Some(all)) = (none, all)
-            && none != all
-        {
-            return Err(refused(lane, &name, all));
+        if let Some(answer) = objection(&mut connection, &payloads) {
+            return Err(refused("a target", answer).shard(lane, name));
         }
     }
+    let is_directory = |target: &Target| matches!(target, Target::Aof { .. });
+    if job.topology.sets.iter().any(|set| is_directory(&set.target)) {
+        rehearse_apart(job, source, survey, &payloads, has_scratch, stop)?;
+    }
     Ok(())
+}
+
+/// A directory cannot be asked. The server that loads what is tied to it gets the libraries, too. Without such a server a
+/// private one is asked only if it is of the product that wrote the source: the other may lack what a library uses.
+fn rehearse_apart(
+    job: &Job,
+    source: &Source,
+    survey: &Survey,
+    payloads: &Payloads,
+    has_scratch: bool,
+    stop: &Stop,
+) -> Result<()> {
+    let (name, answer) = match scratch::offer(job) {
+        Offer::Server(members) if has_scratch => {
+            let (name, mut connection) = targets::connect(job, &members)?;
+            (name, objection(&mut connection, payloads))
+        }
+        Offer::Program(program)
+            if (has_scratch || program.is_valkey() == is_of_valkey(source))
+                && scratch::unread(&program, survey).is_none() =>
+        {
+            let ask = |connection: &mut Connection| objection(connection, payloads);
+            let answer = scratch::with_private(job, &program, &ask, stop);
+            // One that cannot be run is nobody's concern if nothing else is asked of it.
+            let is_vain = answer.is_err() && !has_scratch && !stop.requested();
+            (program.to_string(), if is_vain { None } else { answer? })
+        }
+        _ => return Ok(()),
+    };
+    match answer {
+        Some(answer) => {
+            Err(refused("a server that reads what directories get", answer).place("server", name))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether it is Valkey that wrote the source, as its RDB part says.
+fn is_of_valkey(source: &Source) -> bool {
+    let Ok(mut entries) = Reader::new(source.bytes(0)) else { return false };
+    while let Some(Ok(rdb::Entry { item: Item::Aux { key, .. }, .. })) = entries.next() {
+        if *key == *b"valkey-ver" {
+            return true;
+        }
+    }
+    false
+}
+
+/// What a server says against the libraries.
+fn objection(connection: &mut Connection, payloads: &Payloads) -> Option<String> {
+    let [none, all] = payloads.each_ref().map(|payload| answer(connection, payload));
+    all.filter(|all| none.is_some_and(|none| none != *all))
 }
 
 /// The libraries of the RDB parts before all commands, as they stand there: what comes later depends on the commands.
@@ -69,13 +133,12 @@ fn answer(connection: &mut Connection, payload: &[u8]) -> Option<String> {
     }
 }
 
-fn refused(lane: usize, name: &str, answer: String) -> Error {
+fn refused(who: &str, answer: String) -> Error {
     Error::new(
         Kind::Target,
-        "a target does not take the libraries of functions in the RDB data of the source",
+        format!("{who} does not take the libraries of functions in the RDB data of the source"),
     )
     .unwritten()
-    .shard(lane, name)
     .place("answer", answer)
     .remedy("take the file from a server or a backup again, or use a target of the version that wrote it")
 }

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use redis::Connection;
+
 use super::targets::{self, Found};
 use crate::config::{self, Job};
 use crate::error::{Error, Kind, Result};
 use crate::marker::{LoadId, Marker};
+use crate::rdb::Version;
 use crate::route::Takes;
 use crate::sink::abandon;
 use crate::sink::aof::{MARKER_FILE, or_missing};
@@ -102,18 +105,21 @@ impl Offer {
         match self {
             Offer::Nothing(why) => Err(missing(groups, survey.tally.tied, why)),
             Offer::Server(_) => Ok(()),
-            Offer::Program(program) => {
-                let parts = survey.windows.iter().filter_map(|surveyed| match surveyed.window.content {
-                    Content::Rdb(version) => Some(version),
-                    Content::Commands => None,
-                });
-                match parts.filter(|part| !program.reads(*part)).max_by_key(|part| part.number) {
-                    Some(part) => Err(too_old(program, &part.to_string())),
-                    None => Ok(()),
-                }
-            }
+            Offer::Program(program) => match unread(program, survey) {
+                Some(part) => Err(too_old(program, &part.to_string())),
+                None => Ok(()),
+            },
         }
     }
+}
+
+/// The latest version among the RDB parts that a program does not read.
+pub fn unread(program: &Program, survey: &Survey) -> Option<Version> {
+    let parts = survey.windows.iter().filter_map(|surveyed| match surveyed.window.content {
+        Content::Rdb(version) => Some(version),
+        Content::Commands => None,
+    });
+    parts.filter(|part| !program.reads(*part)).max_by_key(|part| part.number)
 }
 
 /// Makes the lane ready: looks at what is there, and whether it can be used. `known` is the load that goes on.
@@ -200,8 +206,38 @@ fn admit(job: &Job, found: &Found, known: Option<&LoadId>, shards: &[Found]) -> 
     }
 }
 
+/// Asks a private server that holds nothing, started for a moment.
+pub fn with_private<T>(
+    job: &Job,
+    program: &Program,
+    ask: &dyn Fn(&mut Connection) -> T,
+    stop: &Stop,
+) -> Result<T> {
+    let directory = directory(job);
+    let is_there = directory.is_dir();
+    let answer =
+        started(program, &directory, 1, stop).and_then(|(_server, mut connection)| Ok(ask(&mut connection)));
+    if !is_there {
+        remove_directory(&directory)?;
+    }
+    answer
+}
+
 /// Starts a private server for a moment: whether it can be run here, and knows the commands of the source.
 fn look(program: &Program, directory: &Path, databases: u64, survey: &Survey, stop: &Stop) -> Result<()> {
+    let (_server, mut connection) = started(program, directory, databases, stop)?;
+    let name = program.to_string();
+    let unknown = inspect::unknown(&mut connection, survey.tally.commands.keys().copied(), &name)?;
+    if unknown.is_empty() { Ok(()) } else { Err(too_old(program, &unknown.join(", "))) }
+}
+
+/// Starts a private server that holds nothing.
+fn started(
+    program: &Program,
+    directory: &Path,
+    databases: u64,
+    stop: &Stop,
+) -> Result<(Private, Connection)> {
     let failed = |error| {
         Error::new(Kind::Local, "cannot make the scratch directory")
             .unwritten()
@@ -217,10 +253,9 @@ fn look(program: &Program, directory: &Path, databases: u64, survey: &Survey, st
         other => inspect::fatal(&name, other),
     };
     let server = Private::start(program, directory, databases, Purpose::Look, stop).map_err(fatal)?;
-    let mut connection =
+    let connection =
         server.connect(Duration::from_secs(10)).map_err(|error| fatal(control::fault(&name, &error)))?;
-    let unknown = inspect::unknown(&mut connection, survey.tally.commands.keys().copied(), &name)?;
-    if unknown.is_empty() { Ok(()) } else { Err(too_old(program, &unknown.join(", "))) }
+    Ok((server, connection))
 }
 
 impl Scratch {

@@ -62,6 +62,11 @@ impl Program {
         Ok(Program { path, name, is_valkey: product == "valkey-server", version: numbers })
     }
 
+    /// Whether it is Valkey's.
+    pub fn is_valkey(&self) -> bool {
+        self.is_valkey
+    }
+
     /// Whether it reads an RDB part of this version.
     pub fn reads(&self, part: Version) -> bool {
         let (product, latest) = rdb_version(self.is_valkey, self.version);

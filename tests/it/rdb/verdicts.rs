@@ -3,6 +3,7 @@
 
 use super::damage::{TIMEOUT, WORKERS, assert_damaged, on_workers, small};
 use crate::scene::{Scene, assert_refused, assert_untouched, empty, servers};
+use crate::support::aof;
 use crate::support::binary::Binary;
 use crate::support::compare::assert_same;
 use crate::support::forms::{Group, count, intset, listpack, stream, text, texts, value, ziplist, zipmap};
@@ -382,6 +383,45 @@ fn odd_entries_are_judged_as_a_server_does() {
 #[test]
 fn libraries_are_judged_as_a_server_does() {
     judge(&libraries(), (2, 8));
+}
+
+/// A directory cannot be asked, but a server of the product that wrote the file can; also if it has to load what is tied.
+#[test]
+fn libraries_for_directories_are_shown_to_a_private_server() {
+    let is_valkey = Server::start(&[]).info("server_name").as_deref() == Some("valkey");
+    let product = if is_valkey { "valkey-ver" } else { "redis-ver" };
+    // Without a slash in it, it is the one on the PATH.
+    let server = Binary::from_env().path().display().to_string();
+    let scratch = if server.contains('/') { vec!["--scratch", &server] } else { Vec::new() };
+    let ties: String = (0..20).map(|n| format!("SET from:{n} v\n RENAME from:{n} to:{n}\n")).collect();
+    let forms = libraries();
+    on_workers(|worker| {
+        let scene = Scene::new();
+        for (nth, (name, bytes)) in forms.iter().enumerate().skip(worker).step_by(WORKERS) {
+            let (header, rest) = bytes.split_at(9);
+            let written_by = [b"\xfa".as_slice(), &text(product), &text("1.0")].concat();
+            let alone = [header, &written_by, rest].concat();
+            for (which, tail) in [("alone", Vec::new()), ("tied", aof::of_lines(ties.trim_end()))] {
+                let source = scene.file(&format!("{nth}-{which}.rdb"), [alone.as_slice(), &tail].concat());
+                let out = scene.dir().join(format!("out-{nth}-{which}"));
+                let load = scene.loader().arg(&source).args(&["--shards", "2", "--output"]).arg(&out);
+                let output = load.args(&scratch).timeout(TIMEOUT).run();
+                let is_taken = Server::loading(&source).is_ok();
+                let what = format!("{name} {which}: {output}");
+                assert_eq!(output.code == Some(0), is_taken, "{what}");
+                if output.code == Some(5) {
+                    assert_refused(
+                        &output,
+                        5,
+                        &["does not take the libraries of functions", "nothing was written"],
+                    );
+                }
+                assert!(is_taken || !out.exists(), "something was written: {what}");
+                let scratch = scene.dir().join(format!("{nth}-{which}.rdb.checkpoint.scratch"));
+                assert!(!scratch.exists(), "the private server has left something: {what}");
+            }
+        }
+    });
 }
 
 #[test]
