@@ -1,5 +1,7 @@
 //! Brings one lane into its target: sends, sees what was applied, and after a fault finds its place again.
 
+mod ends;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +17,8 @@ use crate::sink::exchange::Flush;
 use crate::sink::wire::pause;
 use crate::sink::{Applied, Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop, ship};
 use crate::source::{Position, Source};
+use ends::{MEND, MEND_SCRIPT, SCRIPTS, foreign_marker, lost_marker, taken_over};
+pub use ends::{diverged_before, fell_back, interrupted};
 
 /// The pause after a first failure, doubled with each further one up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -224,7 +228,10 @@ impl LaneWriter<'_> {
     /// Applies what is not applied yet.
     fn applied(&mut self) -> Result<Marker, Fault> {
         match self.session()? {
-            Session::Complete(marker) => Ok(marker),
+            Session::Complete(marker) => {
+                self.at(self.load.end);
+                Ok(marker)
+            }
             Session::Stopped => Err(Fault::Fatal(interrupted())),
         }
     }
@@ -453,51 +460,4 @@ impl LaneWriter<'_> {
             .place("last answer", text)
             .remedy("bring the target back and run the same command again; it resumes")
     }
-}
-
-const MEND: &str =
-    "mend the target so that it accepts the command, then start over with --restart --flush-targets";
-/// A script may fail on every server.
-const MEND_SCRIPT: &str = "if the script itself makes this error, load the source into a spare redis-server and \
-                           BGREWRITEAOF, which leaves no scripts; else mend the target; then start over with \
-                           --restart --flush-targets";
-const SCRIPTS: [&str; 3] = ["EVAL", "EVALSHA", "FCALL"];
-
-/// The end that a signal asked for.
-pub fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "a signal asked to stop; what was under way is applied")
-        .remedy("run the same command again; it resumes")
-}
-
-/// The error for a target that has lost what cannot be brought again.
-pub fn fell_back(name: &str) -> Error {
-    Error::new(Kind::Stopped, "a target has fallen behind since it was complete").place("target", name).remedy(
-        "bring back the server that was complete and run the same command again; or start over with --restart",
-    )
-}
-
-fn taken_over(name: &str) -> Error {
-    Error::new(Kind::Conflict, "another loader has taken over this load")
-        .place("target", name)
-        .remedy("let it finish; run one loader at a time")
-}
-
-fn foreign_marker(name: &str, marker: &Marker) -> Error {
-    Error::new(Kind::Conflict, "a target holds the marker of another load or lane")
-        .place("target", name)
-        .place("found", marker.to_string())
-        .remedy("put the sets of the topology file back in their order, or finish the other load first")
-}
-
-fn lost_marker(name: &str) -> Error {
-    Error::new(Kind::Conflict, "a target has lost its marker but holds keys")
-        .place("target", name)
-        .remedy("somebody else has written to it: start over with --restart --flush-targets")
-}
-
-/// The error for a load that has diverged in an earlier run.
-pub fn diverged_before(source: &Source, at: Position) -> Error {
-    source
-        .error(Kind::Diverged, "the load has diverged: a target answered as no loading server would", at)
-        .remedy("mend the target so that it accepts the command there, then start over with --restart --flush-targets")
 }

@@ -7,6 +7,7 @@
 
 use super::SHARDS;
 use crate::drill::{self, Drill, Sets, Targets, mark, phase};
+use crate::scene::assert_refused;
 use crate::support::loader::{Loader, Running};
 use crate::support::server::Server;
 use rand::rngs::StdRng;
@@ -168,4 +169,48 @@ fn nothing_is_removed_before_replicas_have_what_was_brought() {
     sets.fail_over();
     loader_into(&sets).run_ok();
     sets.assert_loaded();
+}
+
+/// Keys that were removed on a master are back on its replica, and on no other shard is anything missing.
+#[test]
+fn a_replica_that_lags_is_promoted_after_keys_were_removed() {
+    let mut sets = Sets::of(&tied(25));
+    sets.follow();
+    sets.targets.delay(4);
+    let mut run = loader_into(&sets).spawn();
+    run.wait_until("all to be brought", || in_or_past(phase(&sets.replica).as_deref(), "shipped"));
+    // Time to cut the replica off between its master's marker and what is removed.
+    sets.targets.delay(250);
+    run.wait_until("settling", || in_or_past(phase(&sets.targets.masters[0]).as_deref(), "settling"));
+    sets.cut_replica_off();
+    let removed = |server: &Server| drill::stat(server, "cmdstat_unlink", "calls");
+    run.wait_until("keys to be removed", || sets.targets.masters.iter().all(|master| removed(master) > 0));
+    assert_eq!(removed(&sets.replica), 0, "it does not lag");
+    sets.fail_over();
+    sets.finish(run);
+    assert!(removed(&sets.replica) > 0, "it was made to forget what is not its own");
+}
+
+/// What was brought to its master may be removed by now where it came from.
+#[test]
+fn a_replica_that_never_had_what_was_brought_ends_the_load() {
+    let mut sets = Sets::of(&tied(25));
+    sets.follow();
+    sets.cut_replica_off_after(20_000);
+    sets.targets.delay(4);
+    // It is not declared, so nobody waits for it.
+    let small = ["--batch-bytes", "4KiB", "--in-flight-bytes", "4KiB"];
+    let mut run = sets.drill.loader_into(&sets.targets).args(&small).spawn();
+    run.wait_until("keys to be removed", || {
+        in_or_past(phase(&sets.targets.masters[1]).as_deref(), "settling")
+    });
+    run.kill9();
+    assert_eq!(phase(&sets.replica).as_deref(), Some("loading"), "it does not lag");
+    sets.fail_over();
+    let output = loader_into(&sets).run();
+    assert_refused(
+        &output,
+        7,
+        &["a target has fallen behind since it was complete", &sets.targets.addrs()[0]],
+    );
 }
