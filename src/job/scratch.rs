@@ -215,8 +215,7 @@ pub fn with_private<T>(
 ) -> Result<T> {
     let directory = directory(job);
     let is_there = directory.is_dir();
-    let answer =
-        started(program, &directory, 1, stop).and_then(|(_server, mut connection)| Ok(ask(&mut connection)));
+    let answer = started(program, &directory, 1, stop).map(|(_server, mut connection)| ask(&mut connection));
     if !is_there {
         remove_directory(&directory)?;
     }

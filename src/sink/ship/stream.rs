@@ -11,6 +11,9 @@ use crate::sink::OwnCommand;
 /// Entries in one piece.
 const ENTRIES: usize = 128;
 
+/// An entry's id, and fields and values in turn.
+type Entry = (String, Vec<Vec<u8>>);
+
 /// What begins and ends the pieces of a stream, and how far they are.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -79,7 +82,7 @@ impl Stream {
                     Some((id, _)) => self.last = Some(id.clone()),
                     None => self.step = Step::Ids,
                 }
-                let add = |(id, parts): (String, Vec<Vec<u8>>)| {
+                let add = |(id, parts): Entry| {
                     command(b"XADD", std::iter::once(id.into_bytes()).chain(parts).collect())
                 };
                 Ok(Some(entries.into_iter().map(add).collect()))
@@ -95,7 +98,7 @@ impl Stream {
         }
     }
 
-    fn entries(&mut self, depot: &mut Depot, key: &[u8]) -> Result<Vec<(String, Vec<Vec<u8>>)>, RedisError> {
+    fn entries(&mut self, depot: &mut Depot, key: &[u8]) -> Result<Vec<Entry>, RedisError> {
         let from = self.last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("({last}"));
         let mut read = redis::cmd("XRANGE");
         read.arg(key).arg(from).arg("+").arg("COUNT").arg(ENTRIES);
