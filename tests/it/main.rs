@@ -14,6 +14,7 @@ mod faults;
 mod fields;
 mod kill;
 mod many_keys;
+mod memory;
 mod rdb;
 mod resume;
 mod scene;

@@ -9,10 +9,10 @@ use crate::marker::Marker;
 use crate::rdb::Kind as ValueKind;
 use crate::sink::{Fault, OwnCommand, Sink};
 
-/// Bytes of a string in one piece.
-const STRING_BYTES: u64 = 4 << 20;
-/// Elements in one piece, about; an element may be large itself.
-const ELEMENTS: usize = 128;
+/// Bytes in one piece, about: an element may be longer than they are in the mean.
+const PIECE_BYTES: u64 = 4 << 20;
+/// Elements in one piece at most, about.
+const ELEMENTS_MAX: u64 = 128;
 
 /// The error for a key that cannot go at all.
 pub(super) fn too_large(target: &str, key: &[u8], bytes: u64) -> Error {
@@ -34,6 +34,21 @@ pub(super) fn unknown(target: &str, key: &[u8], kind: ValueKind) -> Error {
 
 fn kind(depot: &mut Depot, key: &[u8]) -> Result<String, RedisError> {
     redis::cmd("TYPE").arg(key).query(&mut depot.connection)
+}
+
+/// How many elements make a piece of a key, by the memory that they take in the mean.
+fn elements_in_piece(depot: &mut Depot, key: &[u8], kind: &str) -> Result<u64, RedisError> {
+    let count = match kind {
+        "list" => "LLEN",
+        "set" => "SCARD",
+        "zset" => "ZCARD",
+        "hash" => "HLEN",
+        "stream" => "XLEN",
+        _ => return Ok(ELEMENTS_MAX),
+    };
+    let bytes = depot.sizes(&[key])?.first().copied().flatten().unwrap_or_default();
+    let count: u64 = redis::cmd(count).arg(key).query(&mut depot.connection)?;
+    Ok((PIECE_BYTES / (bytes / count.max(1)).max(1)).clamp(1, ELEMENTS_MAX))
 }
 
 /// Brings a key; false if it can only go as a whole.
@@ -59,7 +74,8 @@ pub(super) fn ship(
     if deadline == GONE {
         return depot.enter(db).map(|()| true);
     }
-    let mut pieces = Pieces { depot, key, terms, kind, at: 0, cursor: None, stream };
+    let elements = elements_in_piece(depot, key, &kind).map_err(|error| depot.failed(&error))?;
+    let mut pieces = Pieces { depot, key, terms, kind, elements, at: 0, cursor: None, stream };
     loop {
         let commands = pieces.next().map_err(|error| pieces.depot.failed(&error))?;
         // What was read is only right if the marker was there all the time.
@@ -83,6 +99,8 @@ struct Pieces<'d> {
     key: &'d [u8],
     terms: Terms,
     kind: String,
+    /// Elements in one piece.
+    elements: u64,
     /// How much of a string or list has been read.
     at: u64,
     /// Where a scan goes on.
@@ -105,7 +123,7 @@ impl Pieces<'_> {
             }),
             "hash" => self.hash(),
             _ => match &mut self.stream {
-                Some(stream) => stream.next(self.depot, self.key),
+                Some(stream) => stream.next(self.depot, self.key, self.elements),
                 None => Ok(None),
             },
         }
@@ -117,7 +135,7 @@ impl Pieces<'_> {
 
     fn string(&mut self) -> Result<Option<Vec<OwnCommand>>, RedisError> {
         let mut read = redis::cmd("GETRANGE");
-        read.arg(self.key).arg(self.at).arg(self.at + STRING_BYTES - 1);
+        read.arg(self.key).arg(self.at).arg(self.at + PIECE_BYTES - 1);
         let piece: Vec<u8> = read.query(&mut self.depot.connection)?;
         self.at += piece.len() as u64;
         Ok((!piece.is_empty()).then(|| vec![self.command(b"APPEND", [piece])]))
@@ -125,7 +143,7 @@ impl Pieces<'_> {
 
     fn list(&mut self) -> Result<Option<Vec<OwnCommand>>, RedisError> {
         let mut read = redis::cmd("LRANGE");
-        read.arg(self.key).arg(self.at).arg(self.at + ELEMENTS as u64 - 1);
+        read.arg(self.key).arg(self.at).arg(self.at + self.elements - 1);
         let piece: Vec<Vec<u8>> = read.query(&mut self.depot.connection)?;
         self.at += piece.len() as u64;
         Ok((!piece.is_empty()).then(|| vec![self.command(b"RPUSH", piece)]))
@@ -137,7 +155,7 @@ impl Pieces<'_> {
             return Ok(None);
         }
         let mut read = redis::cmd(scan);
-        read.arg(self.key).arg(self.cursor.as_deref().unwrap_or("0")).arg("COUNT").arg(ELEMENTS);
+        read.arg(self.key).arg(self.cursor.as_deref().unwrap_or("0")).arg("COUNT").arg(self.elements);
         let (next, found): (String, Vec<Vec<u8>>) = read.query(&mut self.depot.connection)?;
         self.cursor = Some(next);
         Ok(Some(found))

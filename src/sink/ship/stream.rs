@@ -8,9 +8,6 @@ use crate::rdb::stream_parts::{self, Bare};
 use crate::rdb::{Kind, payload};
 use crate::sink::OwnCommand;
 
-/// Entries in one piece.
-const ENTRIES: usize = 128;
-
 /// An entry's id, and fields and values in turn.
 type Entry = (String, Vec<Vec<u8>>);
 
@@ -61,11 +58,12 @@ impl Stream {
         Ok(bare.filter(short).map(stream).ok_or(Whole::Indivisible))
     }
 
-    /// The commands of the next piece; `None` at the end.
+    /// The commands of the next piece, of so many entries; `None` at the end.
     pub(super) fn next(
         &mut self,
         depot: &mut Depot,
         key: &[u8],
+        entries: u64,
     ) -> Result<Option<Vec<OwnCommand>>, RedisError> {
         let command = |name: &[u8], arguments: Vec<Vec<u8>>| {
             [name.to_vec(), key.to_vec()].into_iter().chain(arguments).collect::<OwnCommand>()
@@ -77,7 +75,7 @@ impl Stream {
                 Ok(Some(vec![command(b"RESTORE", vec![b"0".to_vec(), payload, b"REPLACE".to_vec()])]))
             }
             Step::Entries => {
-                let entries = self.entries(depot, key)?;
+                let entries = self.entries(depot, key, entries)?;
                 match entries.last() {
                     Some((id, _)) => self.last = Some(id.clone()),
                     None => self.step = Step::Ids,
@@ -98,10 +96,10 @@ impl Stream {
         }
     }
 
-    fn entries(&mut self, depot: &mut Depot, key: &[u8]) -> Result<Vec<Entry>, RedisError> {
+    fn entries(&mut self, depot: &mut Depot, key: &[u8], count: u64) -> Result<Vec<Entry>, RedisError> {
         let from = self.last.as_ref().map_or_else(|| "-".to_owned(), |last| format!("({last}"));
         let mut read = redis::cmd("XRANGE");
-        read.arg(key).arg(from).arg("+").arg("COUNT").arg(ENTRIES);
+        read.arg(key).arg(from).arg("+").arg("COUNT").arg(count);
         read.query(&mut depot.connection)
     }
 }

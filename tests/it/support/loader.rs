@@ -25,6 +25,8 @@ pub struct Loader {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     timeout: Duration,
+    /// Bytes of memory.
+    memory: Option<u64>,
 }
 
 /// How a run ended.
@@ -52,7 +54,13 @@ pub struct Running {
 impl Loader {
     /// Runs in `dir`, where topology and checkpoint files are written, without arguments so far.
     pub fn new(dir: impl AsRef<Path>) -> Self {
-        Self { dir: dir.as_ref().to_path_buf(), args: Vec::new(), envs: Vec::new(), timeout: RUN_TIMEOUT }
+        Self {
+            dir: dir.as_ref().to_path_buf(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            timeout: RUN_TIMEOUT,
+            memory: None,
+        }
     }
 
     /// Writes a topology with one replica set per address and adds `--topology`.
@@ -126,6 +134,13 @@ impl Loader {
         self
     }
 
+    /// The tool gets no more memory of its own than so many bytes, mapped files not counted, and ends where it wants more.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     /// Runs to the end.
     pub fn run(&self) -> Output {
         self.spawn().wait(self.timeout)
@@ -144,7 +159,15 @@ impl Loader {
         let open = || tempfile::tempfile().expect("a temporary file can be made");
         let (stdout, stderr) = (open(), open());
         let share = |file: &File| Stdio::from(file.try_clone().expect("a file can be shared"));
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redcluster-load"));
+        let tool = assert_cmd::cargo::cargo_bin!("redcluster-load");
+        let mut command = match self.memory {
+            Some(bytes) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--data={bytes}")).arg(tool);
+                limited
+            }
+            None => Command::new(tool),
+        };
         // What the developer has set for daily use must not change a test.
         let theirs = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REDCLUSTER"));
         for (name, _) in theirs {
