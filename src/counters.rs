@@ -74,9 +74,9 @@ pub struct LaneCounters {
     pub shipped_keys: AtomicU64,
     /// See `shipped_keys`.
     pub shipping_keys: AtomicU64,
-    /// Keys looked at while settling.
+    /// Keys removed or looked at while settling.
     pub settled_keys: AtomicU64,
-    /// Keys to look at while settling; 0 before it begins.
+    /// Keys to remove or look at while settling; 0 before it begins.
     pub settling_keys: AtomicU64,
     /// Why it waits, for the user.
     pub note: Mutex<String>,

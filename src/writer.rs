@@ -206,16 +206,22 @@ impl LaneWriter<'_> {
             }
             if marker.phase == Phase::Settling {
                 let counters = writer.counters;
+                let removes = exchange.removes.iter().map(|(_, keys)| keys.len() as u64).sum::<u64>();
+                counters.settling_keys.store(removes, Ordering::Relaxed);
+                counters.settled_keys.store(0, Ordering::Relaxed);
+                let progress = |keys| {
+                    counters.settled_keys.fetch_add(keys, Ordering::Relaxed);
+                };
                 for (db, keys) in &exchange.removes {
-                    ship::remove(writer.sink.as_mut(), &marker, (*db, keys))?;
+                    ship::remove(writer.sink.as_mut(), &marker, (*db, keys), &progress)?;
                 }
                 if exchange.drops_functions {
                     let flush = vec![b"FUNCTION".to_vec(), b"FLUSH".to_vec()];
                     writer.sink.run(&marker, 0, &[flush])?;
                 }
                 writer.sink.settle(&marker, shifted, &|done, of| {
-                    counters.settling_keys.store(of, Ordering::Relaxed);
-                    counters.settled_keys.store(done, Ordering::Relaxed);
+                    counters.settling_keys.store(removes + of, Ordering::Relaxed);
+                    counters.settled_keys.store(removes + done, Ordering::Relaxed);
                 })?;
                 writer.sink.secure(&marker)?;
                 writer.advance(&marker, Phase::Settled)?;

@@ -129,7 +129,7 @@ pub struct ShardReport {
     pub ignored_errors: u64,
     /// Times the target was lost and found again.
     pub reconnects: u64,
-    /// Keys looked at while settling.
+    /// Keys removed or looked at while settling.
     pub settled_keys: u64,
     /// What the shard was doing at the end, in one word.
     pub state: &'static str,

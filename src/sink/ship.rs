@@ -187,11 +187,17 @@ pub fn ship(
     Ok(())
 }
 
-/// Removes keys from the lane that has held them.
-pub fn remove(sink: &mut dyn Sink, marker: &Marker, (db, keys): (u32, &[&[u8]])) -> Result<(), Fault> {
+/// Removes keys from the lane that has held them; `progress` is told how many more are gone.
+pub fn remove(
+    sink: &mut dyn Sink,
+    marker: &Marker,
+    (db, keys): (u32, &[&[u8]]),
+    progress: &dyn Fn(u64),
+) -> Result<(), Fault> {
     for some in keys.chunks(REMOVED_MAX) {
         let names = some.iter().map(|key| key.to_vec());
         sink.run(marker, db, &[std::iter::once(b"UNLINK".to_vec()).chain(names).collect()])?;
+        progress(some.len() as u64);
     }
     Ok(())
 }
