@@ -58,12 +58,19 @@ fn long_lengths_are_canonical_too() {
 
 #[test]
 fn damage_is_told_from_a_cut() {
-    for input in
-        [b"g".as_slice(), b"*0\r\n", b"*-1\r\n", b"\r\n", b"*1\r\nSET\r\n", b"*1\r\n$-1\r\n", b"*x\r\n"]
-    {
+    for input in [
+        b"g".as_slice(),
+        b"*0\r\n",
+        b"*-1\r\n",
+        b"\r\n",
+        b"*1\r\nSET\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*x\r\n",
+        b"*1\r\n$140737488355328\r\nSET\r\n",
+    ] {
         assert!(matches!(fault(input), Fault::Malformed { .. }), "{input:?}");
     }
-    for input in [b"*".as_slice(), b"*3", b"*3\r\n", b"*1\r\n$", b"*1\r\n$99999999999999999999\r\nSET\r\n"] {
+    for input in [b"*".as_slice(), b"*3", b"*3\r\n", b"*1\r\n$", b"*1\r\n$99999999999999\r\nSET\r\n"] {
         assert_eq!(fault(input), Fault::Cut, "{input:?}");
     }
 }
