@@ -36,6 +36,7 @@ pub fn dry_run(job: &Job, check_topology: bool, stop: &Stop, pool: &ThreadPool) 
     let advance = |_| if stop.requested() { Err(interrupted()) } else { Ok(()) };
     let windows = (window_bytes(lanes), Purpose::Report);
     let mut survey = pool.install(|| survey(&source, &rules, windows, source.end(), &advance))?;
+    refusal::check_end(job, &source, &survey)?;
     let go_on = || advance(0);
     let placing = pool.install(|| placing(job, &source, &mut rules, &survey, &go_on))?;
     let offer = (placing.needs_scratch > 0).then(|| scratch::offer(job));

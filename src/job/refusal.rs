@@ -10,9 +10,8 @@ use crate::source::Source;
 use crate::source::window::Tail;
 use crate::survey::Survey;
 
-/// Refuses a source whose end is cut, if asked to, and one with commands that cannot be carried out,
-/// unless asked to leave them out.
-pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
+/// Refuses a source whose end is cut, if asked to, or is dropped by a server only if that knows what is in it.
+pub fn check_end(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
     if let (Some(tail), true) = (survey.tail, job.strict_tail) {
         let what = if tail.open_transaction { "a transaction without EXEC" } else { "a cut command" };
         return Err(source
@@ -21,14 +20,17 @@ pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
             .place("dropped", format!("{} bytes", tail.bytes))
             .remedy("load without --strict-tail to leave it out, as redis-server does"));
     }
-    if job.skip_unsupported {
-        return Ok(());
+    match survey.tail {
+        Some(tail) if tail.open_transaction && !job.skip_unsupported => refuse_unknown(source, tail),
+        _ => Ok(()),
     }
-    if let Some(tail) = survey.tail.filter(|tail| tail.open_transaction) {
-        refuse_unknown(source, tail)?;
-    }
+}
+
+/// Refuses that, and a source with commands that cannot be carried out, unless asked to leave them out.
+pub fn check(job: &Job, source: &Source, survey: &Survey) -> Result<()> {
+    check_end(job, source, survey)?;
     let total = survey.tally.refused_total();
-    if total == 0 {
+    if total == 0 || job.skip_unsupported {
         return Ok(());
     }
     let mut error = Error::new(
