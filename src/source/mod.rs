@@ -4,6 +4,7 @@ pub mod manifest;
 pub mod map;
 pub mod window;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -117,9 +118,11 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "manifest")
 }
 
-/// A server writes a manifest under this name first, and never loads it (`TEMP_FILE_NAME_PREFIX`, aof.c).
-fn is_half_written(manifest: &Path) -> bool {
-    manifest.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"temp-"))
+/// A server writes a manifest under another name first, and never loads it by that (`TEMP_FILE_NAME_PREFIX`, aof.c).
+fn temporary(manifest: &Path) -> PathBuf {
+    let mut name = OsString::from("temp-");
+    name.push(manifest.file_name().unwrap_or_default());
+    manifest.with_file_name(name)
 }
 
 /// The one manifest in a directory, or in its `appendonlydir`.
@@ -130,10 +133,12 @@ fn manifest_in(directory: &Path) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if is_manifest(&path) && !is_half_written(&path) {
+        if is_manifest(&path) {
             found.push(path);
         }
     }
+    let half_written: Vec<PathBuf> = found.iter().map(|path| temporary(path)).collect();
+    found.retain(|path| !half_written.contains(path));
     let inner = directory.join("appendonlydir");
     match found.as_slice() {
         [one] => Ok(one.clone()),

@@ -379,6 +379,11 @@ fn a_manifest_is_read_as_a_server_reads_it() {
     fs::write(dir.join("appendonly.aof.manifest"), b"file caf\xe9.aof seq 1 type i\n").expect("room");
     fs::write(dir.join("temp-appendonly.aof.manifest"), "file half").expect("room");
     assert_eq!(judge(&scene, &dir, &targets).code, Some(0));
+    // But `appendfilename` may begin like that, too.
+    let scene = Scene::new();
+    let dir = MultiPart { name: "temp-x.aof", ..MultiPart::of(&[&one]) }.write(scene.dir());
+    empty(&targets);
+    assert_eq!(scene.load(&dir, &targets).run().code, Some(0));
     empty(&targets);
     // Without a manifest there is nothing to go by; with two it is not clear by which.
     let scene = Scene::new();
