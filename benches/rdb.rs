@@ -9,7 +9,7 @@ use redcluster_load::rdb::{Fault, Item, Reader, Repeats, crc64, elements, loadab
 const FILE_BYTES: usize = 64 << 20;
 const LISTPACK_ENTRIES: u16 = 128;
 
-/// Strings of `value_bytes` under keys of 16 bytes, as a server writes them.
+/// Strings of `value_bytes`, fewer than 16,384, under keys of 16 bytes, as a server writes them.
 fn strings(value_bytes: usize) -> Vec<u8> {
     let mut file = b"REDIS0012\xfe\x00".to_vec();
     for number in 0.. {
@@ -17,9 +17,10 @@ fn strings(value_bytes: usize) -> Vec<u8> {
             break;
         }
         file.extend(format!("\0\x10key:{number:012}").as_bytes());
-        // A length in five bytes holds any size.
-        file.push(0x80);
-        file.extend((value_bytes as u32).to_be_bytes());
+        match value_bytes {
+            0..0x40 => file.push(value_bytes as u8),
+            _ => file.extend((0x4000 | value_bytes as u16).to_be_bytes()),
+        }
         file.resize(file.len() + value_bytes, b'v');
     }
     file.extend(b"\xff\0\0\0\0\0\0\0\0");

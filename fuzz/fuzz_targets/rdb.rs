@@ -83,7 +83,7 @@ fn collected(object: &Object<'_>) -> Result<Elements, Fault> {
     let mut sum = 0;
     elements::visit(object, |element| {
         let (first, second, deadline_ms) = match element {
-            Element::Bare(body) => (body, b"".as_slice(), None),
+            Element::Bare { body, counted } => (body, counted.unwrap_or_default(), None),
             Element::Entry { parts, .. } => {
                 // It repeats the fields of its node's first, so the sum below is no bound for it.
                 all.push((parts.concat(), Vec::new(), None));

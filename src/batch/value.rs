@@ -49,7 +49,7 @@ pub(super) fn write<W: Write>(
     if takes.kind(object.kind) && payload::length(body) <= takes.argument_bytes_max {
         return restore(out, value, body, deadline_ms).map(|()| 1);
     }
-    Pieces::write(out, &value.key, &Object { body, ..*object }, deadline_ms)
+    Pieces::write(out, &value.key, &Object { body, ..*object }, takes, deadline_ms)
 }
 
 /// The bytes of a string.
@@ -112,6 +112,7 @@ struct Pieces<'p, W> {
     out: &'p mut W,
     key: &'p [u8],
     kind: Kind,
+    takes: Takes,
     /// The command under construction: its name, its encoded arguments, and how many they are.
     name: &'static [u8],
     arguments: Vec<u8>,
@@ -125,12 +126,14 @@ impl<'p, W: Write> Pieces<'p, W> {
         out: &'p mut W,
         key: &'p [u8],
         object: &Object<'_>,
+        takes: Takes,
         deadline_ms: Option<i64>,
     ) -> io::Result<usize> {
         let mut pieces = Pieces {
             out,
             key,
             kind: object.kind,
+            takes,
             name: b"DEL",
             arguments: Vec::new(),
             count: 0,
@@ -170,8 +173,10 @@ impl<'p, W: Write> Pieces<'p, W> {
                     None => Ok(()),
                 }
             }
-            Element::Bare(body) => {
-                self.alone(b"RESTORE", &[b"0", &payload::payload(self.kind, body), b"REPLACE"])
+            Element::Bare { body, counted } => {
+                let counted = counted.filter(|_| self.takes.kind(Kind::Stream2));
+                let (kind, body) = counted.map_or((self.kind, body), |counted| (Kind::Stream2, counted));
+                self.alone(b"RESTORE", &[b"0", &payload::payload(kind, body), b"REPLACE"])
             }
             Element::Entry { id, parts } => {
                 let id = id.to_string();

@@ -57,8 +57,13 @@ pub enum Element<'e> {
         /// Unix time in milliseconds at which the field expires.
         deadline_ms: Option<i64>,
     },
-    /// A stream without its entries, for RESTORE: the body of a value of the same kind.
-    Bare(&'e [u8]),
+    /// A stream without its entries, for RESTORE.
+    Bare {
+        /// The body of a value of the same kind.
+        body: &'e [u8],
+        /// That of a [`Kind::Stream2`], which targets that know it have to get instead ([`stream_parts::Bare`]).
+        counted: Option<&'e [u8]>,
+    },
     /// An entry of a stream, for XADD.
     Entry {
         /// Its id.
@@ -77,7 +82,7 @@ pub enum Element<'e> {
 
 /// Hands the elements of an object to `each`, in their order, until it fails or there are no more.
 ///
-/// A value that cannot be taken apart is [`Fault::Unsupported`]: of a module, or a stream ([`stream_parts::without_entries`]).
+/// A value that cannot be taken apart, one of a module, is [`Fault::Unsupported`].
 pub fn visit<E: From<Fault>>(
     object: &Object<'_>,
     mut each: impl FnMut(Element<'_>) -> Result<(), E>,
@@ -175,8 +180,9 @@ fn take_apart<E>(
 }
 
 fn stream<E>(kind: Kind, body: &[u8], mut each: impl FnMut(Element<'_>) -> Visited<E>) -> Visited<E> {
-    let bare = stream_parts::bare(kind, body)?.ok_or(Stop::Indivisible)?;
-    each(Element::Bare(&bare.body))?;
+    let bare = stream_parts::bare(kind, body)?;
+    let counted = if bare.is_uncounted { Some(stream_parts::counted(body, &bare)?) } else { None };
+    each(Element::Bare { body: &bare.body, counted: counted.as_deref() })?;
     stream_parts::entries(body, &bare, |id, parts| each(Element::Entry { id, parts }))?;
     each(Element::Ids { last: bare.last, added: bare.added })
 }

@@ -119,7 +119,7 @@ proptest! {
                 Element::Piece { bytes: text, .. } | Element::Item(text) | Element::Member(text) => text.len(),
                 Element::Scored { member, .. } => member.len(),
                 Element::Field { field, value, .. } => field.len() + value.len(),
-                Element::Bare(body) => body.len(),
+                Element::Bare { body, .. } => body.len(),
                 Element::Entry { parts, .. } => parts.iter().map(|part| part.len()).sum(),
                 Element::Ids { .. } => 0,
             };

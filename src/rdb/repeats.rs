@@ -122,7 +122,7 @@ fn name<'e>(element: &Element<'e>) -> &'e [u8] {
         Element::Scored { member, .. } => member,
         Element::Field { field, .. } => field,
         // Servers look for no repeats in streams.
-        Element::Bare(_) | Element::Entry { .. } | Element::Ids { .. } => b"",
+        Element::Bare { .. } | Element::Entry { .. } | Element::Ids { .. } => b"",
     }
 }
 

@@ -47,7 +47,11 @@ pub(super) fn samples() -> Vec<(Kind, Vec<u8>, &'static str)> {
     ];
     let mut samples: Vec<_> =
         plain.into_iter().map(|(kind, body, shown)| (kind, body.to_vec(), shown)).collect();
-    samples.push((Kind::Stream, stream, ""));
+    samples.push((
+        Kind::Stream,
+        stream,
+        "a stream of 63 bytes or of 69 counted, 1-0 f v, last 1-0, None added",
+    ));
     samples
 }
 
@@ -56,7 +60,10 @@ pub(super) fn shown(object: &Object<'_>) -> Result<String, Fault> {
     let mut all = Vec::new();
     visit(object, |element| {
         all.push(match element {
-            Element::Bare(body) => format!("a stream of {} bytes", body.len()),
+            Element::Bare { body, counted: None } => format!("a stream of {} bytes", body.len()),
+            Element::Bare { body, counted: Some(counted) } => {
+                format!("a stream of {} bytes or of {} counted", body.len(), counted.len())
+            }
             Element::Entry { id, parts } => {
                 let parts: Vec<String> = parts.iter().map(|part| escaped(part)).collect();
                 format!("{id} {}", parts.join(" "))

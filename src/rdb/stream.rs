@@ -60,6 +60,11 @@ pub(super) fn skip(kind: Kind, input: &[u8]) -> Parsed<'_, ()> {
     walk(kind, input, &mut Nobody)
 }
 
+/// Steps over what follows the last id delivered to a consumer group, in the format before version 2.
+pub(super) fn skip_group_behind_id(input: &[u8]) -> Parsed<'_, ()> {
+    readers(input, Layout { has_offsets: false, has_active_time: false }, &mut Nobody)
+}
+
 /// Looks at a whole stream as a server does. What is in the entries it does not look at.
 pub(super) fn check(kind: Kind, input: &[u8]) -> Seen {
     // Later forms have the first id beside the nodes.
@@ -94,7 +99,12 @@ fn group<'a>(input: &'a [u8], layout: Layout, watch: &mut impl Watch<'a>) -> Par
     // The last id delivered.
     let (rest, ()) = numbers(rest, 2)?;
     let (rest, ()) = numbers(rest, if layout.has_offsets { 1 } else { 0 })?;
-    let (rest, ()) = repeated(rest, |input| pending(input, watch))?;
+    readers(rest, layout, watch)
+}
+
+/// What is pending for a group, and its consumers.
+fn readers<'a>(input: &'a [u8], layout: Layout, watch: &mut impl Watch<'a>) -> Parsed<'a, ()> {
+    let (rest, ()) = repeated(input, |input| pending(input, watch))?;
     watch.end_of_pending(rest)?;
     repeated(rest, |input| consumer(input, layout, watch))
 }

@@ -1,6 +1,6 @@
 //! Takes a stream apart into what commands can carry, for targets that limit the size of an argument: all but its entries
-//! as a stream of its own, then its entries, then where its ids stand (`rdbLoadObject`, rdb.c; `streamIteratorGetID`,
-//! t_stream.c).
+//! as a stream of its own, then its entries, then where its ids stand (`rdbLoadObject`, rdb.c; `streamIteratorGetID` and
+//! `streamEstimateDistanceFromFirstEverEntry`, t_stream.c).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,8 +11,8 @@ use super::fault::{Bad, Fault, damage};
 use super::kind::Kind;
 use super::listpack::{self, Entries};
 use super::reader::Object;
-use super::scan::{Parsed, length, number, text};
-use super::stream::ID_BYTES;
+use super::scan::{Parsed, length, number, text, write_length};
+use super::stream::{self, ID_BYTES};
 
 /// Set in an entry that was deleted.
 const DELETED: i64 = 1;
@@ -39,18 +39,20 @@ pub struct Bare {
     pub last: Id,
     /// How many entries were ever added, where the format tells.
     pub added: Option<u64>,
+    /// Whether the format does not tell what the groups have read: servers of 7.0 and later estimate it from the entries
+    /// when the stream is loaded, earlier ones do not count it.
+    pub is_uncounted: bool,
     /// How many there are.
     length: u64,
 }
 
-/// What is left of a stream without its entries. Nothing where it would not be the same once they are added: in the
-/// format before version 2 what groups have read is estimated from the entries when the stream is loaded.
-pub fn without_entries(stream: &Object<'_>) -> Result<Option<Bare>, Fault> {
+/// What is left of a stream without its entries.
+pub fn without_entries(stream: &Object<'_>) -> Result<Bare, Fault> {
     bare(stream.kind, stream.body).map_err(|bad| Fault::new(bad, stream.body, stream.at))
 }
 
 /// The same of a stream's body.
-pub(super) fn bare(kind: Kind, body: &[u8]) -> Result<Option<Bare>, nom::Err<Bad>> {
+pub(super) fn bare(kind: Kind, body: &[u8]) -> Result<Bare, nom::Err<Bad>> {
     let (mut rest, nodes) = number(body)?;
     for _ in 0..nodes {
         rest = text(text(rest)?.0)?.0;
@@ -58,10 +60,9 @@ pub(super) fn bare(kind: Kind, body: &[u8]) -> Result<Option<Bare>, nom::Err<Bad
     let (rest, length) = length(rest)?;
     let (groups, last) = id(rest)?;
     if kind == Kind::Stream {
-        let has_groups = number(groups)?.1 > 0;
+        let is_uncounted = number(groups)?.1 > 0;
         // No nodes, no entries, and the last id.
-        let bare = Bare { body: [&[0; 4], groups].concat(), last, added: None, length };
-        return Ok((!has_groups).then_some(bare));
+        return Ok(Bare { body: [&[0; 4], groups].concat(), last, added: None, is_uncounted, length });
     }
     let (offsets, _first) = id(groups)?;
     let (rest, deleted) = id(offsets)?;
@@ -70,7 +71,49 @@ pub(super) fn bare(kind: Kind, body: &[u8]) -> Result<Option<Bare>, nom::Err<Bad
         return Err(damage(groups, "a stream's ids and counts that fit together"));
     }
     // And the first id.
-    Ok(Some(Bare { body: [&[0; 6], offsets].concat(), last, added: Some(added), length }))
+    let body = [&[0; 6], offsets].concat();
+    Ok(Bare { body, last, added: Some(added), is_uncounted: false, length })
+}
+
+/// What [`Bare::is_uncounted`] tells of, as a value of [`Kind::Stream2`]: with what a server of 7.0 or later takes the
+/// groups to have read that loads the whole stream.
+pub(super) fn counted(body: &[u8], bare: &Bare) -> Result<Vec<u8>, nom::Err<Bad>> {
+    let mut first = None;
+    let until_first: Result<(), Option<nom::Err<Bad>>> = entries(body, bare, |id, _| {
+        first = Some(id);
+        Err(None)
+    });
+    if let Err(Some(bad)) = until_first {
+        return Err(bad);
+    }
+    let (mut rest, groups) = number(bare.body.get(4..).unwrap_or_default())?;
+    // No nodes, no entries; last, first and highest deleted id, and how many were added.
+    let mut counted = vec![0; 9];
+    write_length(&mut counted, groups);
+    for _ in 0..groups {
+        let (behind_id, delivered) = id(text(rest)?.0)?;
+        let (behind, ()) = stream::skip_group_behind_id(behind_id)?;
+        let length_of = |behind: &[u8]| rest.len() - behind.len();
+        let (head, tail) = rest.split_at(length_of(behind_id));
+        counted.extend_from_slice(head);
+        write_length(&mut counted, entries_read(delivered, first, bare));
+        counted.extend_from_slice(tail.get(..length_of(behind) - head.len()).unwrap_or_default());
+        rest = behind;
+    }
+    Ok(counted)
+}
+
+/// How many of the entries come up to an id, by what a server knows of a stream none of whose entries counts as deleted.
+fn entries_read(delivered: Id, first: Option<Id>, bare: &Bare) -> u64 {
+    /// Of -1, as servers store it.
+    const UNKNOWN: u64 = u64::MAX;
+    match first {
+        None => 0,
+        Some(_) if delivered == bare.last => bare.length,
+        Some(first) if delivered < first => 0,
+        Some(first) if delivered == first => 1,
+        Some(_) => UNKNOWN,
+    }
 }
 
 /// Hands on the entries of a stream's body: the id, and fields and values in turn. They have to be as many as `bare` says

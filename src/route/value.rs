@@ -102,7 +102,7 @@ fn longest_part(object: &Object<'_>) -> Option<u64> {
                 bytes.len()
             }
             Element::Field { field, value, .. } => field.len().max(value.len()),
-            Element::Bare(body) => payload::length(body) as usize,
+            Element::Bare { body, counted } => payload::length(counted.unwrap_or(body)) as usize,
             Element::Entry { parts, .. } => parts.iter().map(|part| part.len()).max().unwrap_or(0),
             Element::Ids { .. } => 0,
         };

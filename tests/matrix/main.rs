@@ -8,6 +8,7 @@
 #[path = "../it/fields.rs"]
 mod fields;
 mod random;
+mod streams;
 // The harness of the other tests, of which not everything is used here.
 #[allow(dead_code)]
 #[path = "../it/scene.rs"]
@@ -74,10 +75,16 @@ fn main() -> ExitCode {
             rows.push((from, form, cells));
         }
     }
-    let random: Vec<String> = all.iter().filter_map(|named| random::check(named).err()).collect();
-    random.iter().for_each(|wrong| println!("WRONG: a random source on {wrong}"));
+    let old = all.iter().filter(|named| named.binary.version() < (7, 0));
+    let streams = old.filter_map(|from| streams::check(from, &all).err());
+    let random = all.iter().filter_map(|named| random::check(named).err());
+    let others: Vec<String> = streams
+        .map(|wrong| format!("a long stream, {wrong}"))
+        .chain(random.map(|wrong| format!("a random source on {wrong}")))
+        .collect();
+    others.iter().for_each(|wrong| println!("WRONG: {wrong}"));
     print_table(&all, &rows);
-    let wrong = rows.iter().flat_map(|(.., cells)| cells).filter(|cell| cell.is_err()).count() + random.len();
+    let wrong = rows.iter().flat_map(|(.., cells)| cells).filter(|cell| cell.is_err()).count() + others.len();
     println!("{} loads in {} s, {wrong} of them wrong", rows.len() * all.len(), begun.elapsed().as_secs());
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

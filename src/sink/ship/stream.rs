@@ -52,8 +52,12 @@ impl Stream {
         if terms.takes.is_some_and(|takes| !takes.kind(kind)) {
             return Ok(Err(Whole::Unknown(kind)));
         }
-        let bare = stream_parts::without_entries(&object).ok().flatten();
-        let short = |bare: &Bare| payload::length(&bare.body) <= terms.argument_bytes_max();
+        let bare = stream_parts::without_entries(&object).ok();
+        // Where it goes what groups have read would be estimated, without the entries.
+        let estimated =
+            |bare: &Bare| bare.is_uncounted && terms.takes.is_none_or(|takes| takes.kind(Kind::Stream2));
+        let short =
+            |bare: &Bare| !estimated(bare) && payload::length(&bare.body) <= terms.argument_bytes_max();
         let stream = |bare| Stream { kind, bare, last: None, step: Step::Bare };
         Ok(bare.filter(short).map(stream).ok_or(Whole::Indivisible))
     }
