@@ -67,12 +67,31 @@ impl<'p> Batches<'p> {
         Batches { part, commands_max, bytes_max: bytes_max as u64, next: 0, number: 0, db: part.window.db }
     }
 
-    fn is_full(&self, batch: &Batch, before: &Op, op: &Op) -> bool {
-        let with = batch.bytes + u64::from(op.len);
-        if op.transaction != 0 && op.transaction == before.transaction {
-            return batch.ops.len() >= TRANSACTION_COMMANDS_MAX || with > TRANSACTION_BYTES_MAX;
+    fn is_full(&self, batch: &Batch, open: &Open, op: &Op) -> bool {
+        let more = u64::from(op.len);
+        if op.transaction != 0 && op.transaction == open.transaction {
+            return open.steps >= TRANSACTION_COMMANDS_MAX || open.bytes + more > TRANSACTION_BYTES_MAX;
         }
-        batch.ops.len() >= self.commands_max || with > self.bytes_max
+        batch.ops.len() >= self.commands_max || batch.bytes + more > self.bytes_max
+    }
+}
+
+/// What a batch has of the transaction that its last command belongs to.
+#[derive(Default)]
+struct Open {
+    /// Its number; 0 for a command that belongs to none.
+    transaction: u32,
+    steps: usize,
+    bytes: u64,
+}
+
+impl Open {
+    fn take(&mut self, op: &Op) {
+        if op.transaction != self.transaction {
+            *self = Open { transaction: op.transaction, steps: 0, bytes: 0 };
+        }
+        self.steps += 1;
+        self.bytes += u64::from(op.len);
     }
 }
 
@@ -89,8 +108,9 @@ impl Iterator for Batches<'_> {
             bytes: 0,
             swaps: false,
         };
+        let mut open = Open::default();
         while let Some(op) = ops.get(batch.ops.end) {
-            if batch.commands > 0 && self.is_full(&batch, &ops[batch.ops.end - 1], op) {
+            if batch.commands > 0 && self.is_full(&batch, &open, op) {
                 break;
             }
             if op.action == Action::Select {
@@ -103,6 +123,7 @@ impl Iterator for Batches<'_> {
                 batch.bytes += u64::from(op.len);
                 batch.swaps |= matches!(op.action, Action::Swap(_));
             }
+            open.take(op);
             batch.ops.end += 1;
         }
         self.next = batch.ops.end;

@@ -88,40 +88,49 @@ impl Checkpoint {
 pub enum Found {
     /// No file.
     Nothing,
-    /// A file that is no checkpoint (any more); the reason.
+    /// A checkpoint that cannot be read any more; the reason.
     Unreadable(String),
+    /// One of another version of the format, which is named: what it means cannot be guessed.
+    OtherVersion(String),
     /// A checkpoint.
     Checkpoint(Checkpoint),
 }
 
-/// Reads the file. A newer version is an error: what it means cannot be guessed.
+/// Reads the file. One that never was a checkpoint is an error, as it must not be written over.
 pub fn read(path: &Path) -> Result<Found> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Ok(Found::Unreadable(error.to_string()));
-        }
-        Err(error) => {
-            return Err(Error::new(Kind::Conflict, "cannot read the checkpoint")
-                .file(path)
-                .remedy("make it readable, or name another with --checkpoint")
-                .caused_by(error));
-        }
+    let unreadable = |error: io::Error| {
+        Error::new(Kind::Conflict, "cannot read the checkpoint")
+            .file(path)
+            .remedy("make it a file that can be read, or name another with --checkpoint")
+            .caused_by(error)
     };
-    let value: serde_json::Value = match serde_json::from_str(&text) {
+    if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
+        return Err(unreadable(io::Error::other("it is not a regular file")));
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(unreadable(error)),
+    };
+    // Whatever becomes of a checkpoint, this is how it begins.
+    let start = format!("{{\n  \"format\": \"{FORMAT}\"");
+    if !(bytes.starts_with(start.as_bytes()) || start.as_bytes().starts_with(&bytes)) {
+        return Err(Error::new(
+            Kind::Conflict,
+            "there is a file where the checkpoint is to be, and it is none",
+        )
+        .file(path)
+        .remedy("name another path with --checkpoint; or remove the file, if nobody needs it"));
+    }
+    let value: serde_json::Value = match serde_json::from_slice(&bytes) {
         Ok(value) => value,
         Err(error) => return Ok(Found::Unreadable(error.to_string())),
     };
     if value["format"] == FORMAT && value["version"] != VERSION {
-        return Err(Error::new(Kind::Conflict, "the checkpoint was written by another version")
-            .file(path)
-            .place("version", value["version"].to_string())
-            .remedy("use the version of redcluster-load that wrote it, or start over with --restart"));
+        return Ok(Found::OtherVersion(value["version"].to_string()));
     }
     match serde_json::from_value::<Checkpoint>(value) {
-        Ok(checkpoint) if checkpoint.format == FORMAT => Ok(Found::Checkpoint(checkpoint)),
-        Ok(_) => Ok(Found::Unreadable("it is another kind of file".into())),
+        Ok(checkpoint) => Ok(Found::Checkpoint(checkpoint)),
         Err(error) => Ok(Found::Unreadable(error.to_string())),
     }
 }
@@ -213,7 +222,12 @@ mod tests {
             assert!(matches!(read(&path), Ok(Found::Unreadable(_))), "cut at {cut}");
         }
         fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).expect("room");
-        assert_eq!(read(&path).map_err(|error| error.kind()).err(), Some(Kind::Conflict));
+        assert!(matches!(read(&path), Ok(Found::OtherVersion(version)) if version == "2"));
+        assert_eq!(read(directory.path()).map_err(|error| error.kind()).err(), Some(Kind::Conflict));
+        for foreign in ["x", "*1\r\n$4\r\nPING\r\n", "{}", "REDIS0011", "{\n  \"format\": \"other\"}"] {
+            fs::write(&path, foreign).expect("room");
+            assert_eq!(read(&path).map_err(|error| error.kind()).err(), Some(Kind::Conflict), "{foreign}");
+        }
     }
 
     #[test]

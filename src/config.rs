@@ -242,8 +242,15 @@ fn topology(args: &cli::Args, environment: Environment<'_>) -> Result<Topology> 
 /// A path to a program, which has a slash in it, or an address.
 fn scratch(given: Option<&str>, environment: Environment<'_>) -> Result<Scratch> {
     let Some(text) = given else { return Ok(Scratch::OnPath) };
-    if text.contains('/') && Path::new(text).is_file() {
-        return Ok(Scratch::Program(PathBuf::from(text)));
+    if text.contains('/') && !text.starts_with("unix:") {
+        if Path::new(text).is_file() {
+            return Ok(Scratch::Program(PathBuf::from(text)));
+        }
+        return Err(Error::new(Kind::Usage, "there is no program at the path that --scratch names")
+            .file(text)
+            .remedy(
+                "give the path of a redis-server or valkey-server; or an address: HOST:PORT or unix:PATH",
+            ));
     }
     Ok(Scratch::Server(Members {
         master: text
@@ -260,12 +267,11 @@ fn checkpoint(args: &cli::Args, source: &Path) -> Result<PathBuf> {
     if let Some(path) = &args.checkpoint {
         for (other, what) in [(Some(source), "the source"), (args.topology.as_deref(), "the topology file")] {
             if other.is_some_and(|other| same_file(path, other)) {
-                return Err(Error::new(Kind::Usage, format!("the checkpoint would overwrite {what}"))
-                    .file(path)
-                    .remedy("give --checkpoint another path, or leave it out"));
+                return Err(would_overwrite(what, path));
             }
         }
-        return Ok(path.clone());
+        // It is replaced as a whole, and that is not to be the link.
+        return Ok(path.canonicalize().unwrap_or_else(|_| path.clone()));
     }
     // `components` takes off trailing slashes and `/.`.
     let named = match source.file_name() {
@@ -282,7 +288,15 @@ fn checkpoint(args: &cli::Args, source: &Path) -> Result<PathBuf> {
     Ok(PathBuf::from(name))
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
+/// The error for a checkpoint that is to be where something else is.
+pub fn would_overwrite(what: &str, path: &Path) -> Error {
+    Error::new(Kind::Usage, format!("the checkpoint would overwrite {what}"))
+        .file(path)
+        .remedy("give --checkpoint another path, or leave it out")
+}
+
+/// Whether two paths name the same file.
+pub fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         // One of them is not there, so only the spelling can be compared.

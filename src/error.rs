@@ -1,5 +1,6 @@
 //! The one error type: what went wrong, where, and what to do about it; and the table of exit codes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -152,6 +153,11 @@ impl Error {
         &self.message
     }
 
+    /// All of it in one line, for a warning.
+    pub fn line(&self) -> String {
+        self.to_string().replace("\n  ", "; ")
+    }
+
     /// What happened and what was written, in one sentence.
     pub fn sentence(&self) -> String {
         match self.written {
@@ -166,18 +172,36 @@ impl fmt::Display for Error {
         f.write_str(&self.sentence())?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
             // An error of this type has shown its own causes.
-            cause = if error.is::<Error>() { None } else { error.source() };
+            let is_own = error.is::<Error>();
+            write!(f, ": {}", if is_own { Cow::Borrowed(&*text) } else { clean(&text) })?;
+            cause = if is_own { None } else { error.source() };
         }
         for (label, value) in &self.places {
-            write!(f, "\n  {label}: {value}")?;
+            write!(f, "\n  {label}: {}", clean(value))?;
         }
         if let Some(remedy) = &self.remedy {
             write!(f, "\n  what to do: {remedy}")?;
         }
         Ok(())
     }
+}
+
+/// Text of others (a server's answer, a path) without what a terminal would obey.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// A command and its key, if it has one, in a line of a message.
@@ -220,6 +244,16 @@ mod tests {
             error.to_string(),
             "cannot read the source: no luck\n  file: dump.aof\n  byte: 17\n  what to do: check the path"
         );
+    }
+
+    #[test]
+    fn what_others_say_cannot_move_the_cursor() {
+        assert_eq!(clean("é\x1b[2J\r\n"), "é\\u{1b}[2J\\r\\n");
+        assert!(matches!(clean("plain é"), Cow::Borrowed(_)));
+        let error = Error::new(Kind::Target, "it says no").place("answer", "ERR \x1b[2J\nx");
+        let error = error.caused_by(std::io::Error::other("\x07")).remedy("look");
+        assert_eq!(error.to_string(), "it says no: \\u{7}\n  answer: ERR \\u{1b}[2J\\nx\n  what to do: look");
+        assert_eq!(error.line(), "it says no: \\u{7}; answer: ERR \\u{1b}[2J\\nx; what to do: look");
     }
 
     #[test]

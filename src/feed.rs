@@ -103,7 +103,8 @@ impl<'s> Feed<'s> {
     fn own_part(&self) -> Result<Arc<LanePart>> {
         let mut parts = self.plan.partition(self.next)?;
         if self.lane >= parts.len() {
-            return Err(Error::new(Kind::Conflict, "the topology has fewer sets than the load"));
+            return Err(Error::new(Kind::Conflict, "the topology has fewer sets than the load")
+                .remedy("use the topology that the load began with"));
         }
         Ok(Arc::new(parts.swap_remove(self.lane)))
     }

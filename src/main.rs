@@ -1,6 +1,6 @@
 //! Parses the command line, runs, and turns the outcome into an exit code.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use redcluster_load::config::Job;
@@ -38,17 +38,24 @@ fn main() -> ExitCode {
     progress::logs(plan.output);
     let ended = job::run(&plan, &stop);
     signals.rest();
-    if let Some(output) = ended.output {
-        let _ = writeln!(std::io::stdout(), "{}", output.trim_end());
-    }
+    let written = match ended.output {
+        Some(output) => writeln!(std::io::stdout(), "{}", output.trim_end()),
+        None => Ok(()),
+    };
     match ended.error {
         Some(error) => failed(&error),
-        None => ExitCode::SUCCESS,
+        None => told(written),
     }
 }
 
 fn told(result: std::io::Result<()>) -> ExitCode {
-    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match result {
+        // Whoever has closed the pipe has read enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            failed(&Error::new(Kind::Local, "cannot write to stdout; all else is done").caused_by(error))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn failed(error: &Error) -> ExitCode {

@@ -56,6 +56,9 @@ pub struct LoadId {
     pub end: Position,
     /// Number of lanes.
     pub lanes: usize,
+    /// Which of them are directories, see [`crate::topology::Topology::kinds`]: where names are placed and whether
+    /// deadlines are shifted depends on it.
+    pub kinds: u32,
     /// Size of the windows in bytes.
     pub window_bytes: u64,
     /// Most commands and bytes in a batch; they decide where batches end.
@@ -124,7 +127,7 @@ impl fmt::Display for Marker {
         write!(
             f,
             "{FORMAT} phase={phase} window={} batch={} lane={}/{} run={} owner={:016x} server={:016x} end={} sum={:08x} \
-             plan={}:{}:{} clock={} shift={} left-out={}",
+             plan={}:{}:{} kinds={:08x} clock={} shift={} left-out={}",
             At(self.window),
             self.batch,
             self.lane,
@@ -137,6 +140,7 @@ impl fmt::Display for Marker {
             load.window_bytes,
             load.batch_commands_max,
             load.batch_bytes_max,
+            load.kinds,
             load.clock_ms,
             load.shift_ms,
             load.left_out
@@ -190,6 +194,7 @@ fn parse<'t>(field: &dyn Fn(&str) -> Option<&'t str>) -> Option<Marker> {
             sum: u32::from_str_radix(field("sum")?, 16).ok()?,
             end: position(field("end")?)?,
             lanes: lanes.parse().ok()?,
+            kinds: u32::from_str_radix(field("kinds")?, 16).ok()?,
             window_bytes: plan.next()?.parse().ok()?,
             batch_commands_max: plan.next()?.parse().ok()?,
             batch_bytes_max: plan.next()?.parse().ok()?,
@@ -231,6 +236,7 @@ pub(crate) mod tests {
                 sum: 0xdead_beef,
                 end: Position { segment: 1, offset: 5_000_000_000 },
                 lanes: 3,
+                kinds: 0xf00d,
                 window_bytes: 4 << 20,
                 batch_commands_max: 1000,
                 batch_bytes_max: 1 << 20,
@@ -254,8 +260,8 @@ pub(crate) mod tests {
         assert_eq!(
             example().to_string(),
             "redcluster-load/1 phase=loading window=0:4194310 batch=17 lane=2/3 run=4 owner=0123456789abcdef \
-             server=000000000000feed end=1:5000000000 sum=deadbeef plan=4194304:1000:1048576 clock=1700000000000 shift=4000000000000000 \
-             left-out=0"
+             server=000000000000feed end=1:5000000000 sum=deadbeef plan=4194304:1000:1048576 \
+             kinds=0000f00d clock=1700000000000 shift=4000000000000000 left-out=0"
         );
     }
 

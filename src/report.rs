@@ -1,5 +1,6 @@
 //! What a run found and did, as text for people and as JSON for programs. Writes nothing itself.
 
+mod abandon;
 pub mod human;
 mod load;
 mod load_text;
@@ -7,6 +8,7 @@ mod survey;
 mod table;
 mod values;
 
+pub use abandon::{AbandonReport, Tidied};
 pub use load::{
     DroppedTail, IgnoredError, LeftOut, LoadReport, Occurrence, Outcome, Place, Replicas, ShardReport, Times,
 };

@@ -2,6 +2,7 @@
 
 mod ends;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use crate::feed::Feed;
 use crate::marker::{LoadId, Marker, Phase};
 use crate::sink::exchange::Flush;
 use crate::sink::wire::pause;
-use crate::sink::{Applied, Attached, Divergence, Fault, Ignored, Shifted, Sink, Stop, ship};
+use crate::sink::{Applied, Attached, Divergence, Fault, Ignored, Secured, Shifted, Sink, Stop, ship};
 use crate::source::{Position, Source};
 use ends::{MEND, MEND_SCRIPT, SCRIPTS, foreign_marker, lost_marker, taken_over};
 pub use ends::{diverged_before, fell_back, interrupted};
@@ -47,6 +48,8 @@ pub struct LaneBoard {
     /// Batches that the marker shows applied, but whose replies were lost with a connection: errors
     /// that single commands of them may have met were not seen.
     pub unseen_batches: AtomicU64,
+    /// Declared members that were away in the end and not waited for, see [`Secured`].
+    pub missing_replicas: AtomicU64,
 }
 
 impl LaneBoard {
@@ -98,8 +101,8 @@ pub struct LaneWriter<'s> {
     pub counters: &'s LaneCounters,
     /// Markers and errors for checkpoint and report.
     pub board: &'s LaneBoard,
-    /// When the target last did something.
-    pub alive: Instant,
+    /// When the target last did something that it had not done before.
+    pub alive: Cell<Instant>,
     /// Once everything is applied, the window and batch of the marker then: whoever finds it there again need not look
     /// through the source for more.
     pub complete: Option<(Position, u64)>,
@@ -169,7 +172,7 @@ impl LaneWriter<'_> {
             Phase::Shipping => self.advance(&marker, Phase::Shipped),
             _ => Ok(marker),
         };
-        let secured = confirmed.and_then(|marker| self.sink.secure(&marker));
+        let secured = confirmed.and_then(|marker| self.secure(&marker));
         self.tried(secured)
     }
 
@@ -194,6 +197,7 @@ impl LaneWriter<'_> {
     ///
     /// The target may have changed to a replica that lags behind; then the rest is applied first.
     pub fn settle(&mut self, shifted: &Shifted<'_>, exchange: &Exchange<'_>) -> Result<()> {
+        let most = Cell::new(0);
         self.patiently(|writer| {
             let mut marker = writer.applied()?;
             if exchange.brings && !marker.has_reached(&Phase::Shipped) {
@@ -209,9 +213,15 @@ impl LaneWriter<'_> {
                 let removes = exchange.removes.iter().map(|(_, keys)| keys.len() as u64).sum::<u64>();
                 counters.settling_keys.store(removes, Ordering::Relaxed);
                 counters.settled_keys.store(0, Ordering::Relaxed);
-                let progress = |keys| {
-                    counters.settled_keys.fetch_add(keys, Ordering::Relaxed);
+                let alive = &writer.alive;
+                let further = |done: u64| {
+                    counters.settled_keys.store(done, Ordering::Relaxed);
+                    if done > most.get() {
+                        most.set(done);
+                        alive.set(Instant::now());
+                    }
                 };
+                let progress = |keys| further(counters.settled_keys.load(Ordering::Relaxed) + keys);
                 for (db, keys) in &exchange.removes {
                     ship::remove(writer.sink.as_mut(), &marker, (*db, keys), &progress)?;
                 }
@@ -221,9 +231,9 @@ impl LaneWriter<'_> {
                 }
                 writer.sink.settle(&marker, shifted, &|done, of| {
                     counters.settling_keys.store(removes + of, Ordering::Relaxed);
-                    counters.settled_keys.store(removes + done, Ordering::Relaxed);
+                    further(removes + done);
                 })?;
-                writer.sink.secure(&marker)?;
+                writer.secure(&marker)?;
                 writer.advance(&marker, Phase::Settled)?;
             }
             Ok(())
@@ -260,6 +270,12 @@ impl LaneWriter<'_> {
         })
     }
 
+    fn secure(&mut self, marker: &Marker) -> Result<(), Fault> {
+        let Secured { missing } = self.sink.secure(marker)?;
+        self.board.missing_replicas.store(missing as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn advance(&mut self, from: &Marker, phase: Phase) -> Result<Marker, Fault> {
         let to = from.in_phase(phase);
         self.sink.exchange(from, &to)?;
@@ -272,22 +288,25 @@ impl LaneWriter<'_> {
         let mut rest = PAUSE_MIN;
         let mut trouble: Option<Instant> = None;
         loop {
-            let before = self.alive;
+            let before = self.alive.get();
             let text = match attempt(self) {
                 Ok(value) => return Ok(value),
                 Err(Fault::Fatal(error)) => return Err(self.stopped(error)),
                 Err(Fault::Diverged(divergence)) => return Err(self.diverged(*divergence)),
                 Err(Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text)) => text,
             };
-            if self.alive > before {
+            if self.alive.get() > before {
                 rest = PAUSE_MIN;
             }
             tracing::info!(lane = self.lane, "{text}");
             self.counters.set_note(text.clone());
             self.counters.set_state(LaneState::Reconnecting);
             // A lane may have nothing to send for long, so the clock starts at the first failure.
-            let since = trouble.filter(|since| *since > self.alive).unwrap_or_else(Instant::now);
+            let since = trouble.filter(|since| *since > self.alive.get()).unwrap_or_else(Instant::now);
             trouble = Some(since);
+            if self.stop.requested() {
+                return Err(self.stopped(interrupted()));
+            }
             if since.elapsed() >= Duration::from_millis(self.limits.retry_for_ms) {
                 return Err(self.stopped(self.gave_up(&text)));
             }
@@ -354,7 +373,7 @@ impl LaneWriter<'_> {
 
     /// Counts what is applied.
     fn note(&mut self, applied: Applied) {
-        self.alive = Instant::now();
+        self.alive.set(Instant::now());
         self.counters.commands.fetch_add(applied.commands, Ordering::Relaxed);
         self.counters.bytes.fetch_add(applied.bytes, Ordering::Relaxed);
         self.counters.ignored.fetch_add(applied.ignored.len() as u64, Ordering::Relaxed);
@@ -420,7 +439,8 @@ impl LaneWriter<'_> {
         Ok(Some(marker))
     }
 
-    /// Counts batches that were applied without their replies being seen.
+    /// Counts batches that were applied without their replies being seen: of those in other windows than the last one, how
+    /// many they are is not known, only that there are some.
     fn note_unseen(&self, found: &Marker) {
         let Some(known) = self.board.marker() else { return };
         if (found.window, found.batch) > (known.window, known.batch) {

@@ -176,6 +176,8 @@ fn a_scratch_server_is_an_address_or_a_program() {
     assert_eq!(scratch("10.0.0.9").ok(), Some(server("10.0.0.9:6379")));
     assert_eq!(scratch("unix:/run/redis.sock").ok(), Some(server("unix:/run/redis.sock")));
     let error = scratch("/no/such/program").unwrap_err();
+    assert!(error.to_string().contains("no program"), "{error}");
+    let error = scratch("10.0.0.9:x").unwrap_err();
     assert!(error.to_string().contains("option: --scratch"), "{error}");
 }
 

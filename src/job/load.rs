@@ -17,7 +17,7 @@ use super::targets::{self, Found};
 use super::{Ended, Wrap, now_ms, refusal, rehearsal, shown};
 use crate::checkpoint::{self, Status};
 use crate::command::deadline::{Clock, OFFSET_FAR_MS, OFFSET_NEAR_MS};
-use crate::config::Job;
+use crate::config::{Job, same_file, would_overwrite};
 use crate::counters::{Counters, LaneState};
 use crate::error::{Error, Kind, Result};
 use crate::feed::Plan;
@@ -64,6 +64,9 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool, wrap: &Wrap<'_>) -> Ended
         Ok(source) => source,
         Err(error) => return in_truth(error, resumes).into(),
     };
+    if let Some(file) = source.files().find(|file| same_file(file, &job.checkpoint)) {
+        return would_overwrite("a file of the source", file).into();
+    }
     let names = targets::names(job);
     let mut load = Load {
         job,
@@ -220,7 +223,7 @@ impl Load<'_> {
         let size = known.map_or_else(|| window_bytes(rules.lanes()), |load| load.window_bytes);
         self.end = Some(end);
         if end > self.source.end() || end.offset > self.source.bytes(end.segment).len() as u64 {
-            return Err(changed_source(&self.source, "shorter"));
+            return Err(changed_source(&self.source, "shorter than"));
         }
         let (counters, stop) = (&self.counters, self.stop);
         let advance = |bytes: u64| {
@@ -232,7 +235,7 @@ impl Load<'_> {
         self.counters.surveyed_bytes.store(self.counters.source_bytes, Ordering::Relaxed);
         self.times.survey_s = begun.elapsed().as_secs_f64();
         if known.is_some_and(|load| load.sum != survey.sum || load.end != survey.end) {
-            return Err(changed_source(&self.source, "different"));
+            return Err(changed_source(&self.source, "different from"));
         }
         if known.is_some() {
             self.say_what_is_beyond(end);
@@ -254,6 +257,7 @@ impl Load<'_> {
             sum: survey.sum,
             end: survey.end,
             lanes: self.job.topology.sets.len(),
+            kinds: self.job.topology.kinds(),
             window_bytes: window_bytes(self.job.topology.sets.len()),
             batch_commands_max: self.job.limits.batch_commands_max,
             batch_bytes_max: self.job.limits.batch_bytes_max,
@@ -280,7 +284,7 @@ impl Load<'_> {
                 .map(|marker| marker.run)
                 .max()
                 .unwrap_or(0)
-                + 1,
+                .saturating_add(1),
             owner: crate::random(),
         };
         let spare = Spare::default();
@@ -418,7 +422,7 @@ fn recorded<T>(run: &Run<'_>, notices: &Notices, work: impl FnOnce() -> (Result<
             while ended.recv_timeout(CHECKPOINT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if let (Err(error), false) = (run.record(), warned) {
                     // The markers are the truth; a load need not stop for its record.
-                    notices.warn(error.to_string());
+                    notices.warn(error.line());
                     warned = true;
                 }
             }
@@ -428,7 +432,7 @@ fn recorded<T>(run: &Run<'_>, notices: &Notices, work: impl FnOnce() -> (Result<
         done
     });
     if let (Err(_), Err(error)) = (&result, run.record()) {
-        notices.warn(error.to_string());
+        notices.warn(error.line());
     }
     (result, other)
 }
@@ -473,7 +477,7 @@ fn go_on(stop: &Stop) -> impl Fn() -> Result<()> + Sync + '_ {
 }
 
 fn changed_source(source: &Source, how: &str) -> Error {
-    Error::new(Kind::Conflict, format!("the source is {how} from what it was when the load began"))
+    Error::new(Kind::Conflict, format!("the source is {how} what it was when the load began"))
         .file(source.path())
-        .remedy("give the source as it was, or start over with --restart")
+        .remedy("give the source that the load began with, as it was; or start over with --restart")
 }

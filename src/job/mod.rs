@@ -70,7 +70,11 @@ fn threads(job: &Job) -> Result<rayon::ThreadPool> {
             let _ = rustix::process::setpriority_process(None, PARTITION_NICE);
         })
         .build()
-        .map_err(|error| Error::new(Kind::Local, "cannot start threads").caused_by(error))
+        .map_err(|error| {
+            Error::new(Kind::Local, "cannot start threads")
+                .remedy("give a smaller number with --threads, or raise the limit on processes (ulimit -u)")
+                .caused_by(error)
+        })
 }
 
 /// A report as the user wants it on stdout.

@@ -165,7 +165,7 @@ impl<'s> Run<'s> {
             stop: self.stop,
             counters: self.counters.lane(lane),
             board: &self.boards[lane],
-            alive: std::time::Instant::now(),
+            alive: std::cell::Cell::new(std::time::Instant::now()),
             complete: None,
         }
     }

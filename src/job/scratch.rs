@@ -193,8 +193,7 @@ fn admit(job: &Job, found: &Found, known: Option<&LoadId>, shards: &[Found]) -> 
         (Some(marker), Some(load)) if marker.load == *load && marker.lane == load.lanes => Ok(Flush::NOTHING),
         // It was empty when that marker came, so all of it is of that load.
         (Some(marker), None) if job.restart == config::Restart::Yes && marker.lane == marker.load.lanes => {
-            let functions = found.live.as_ref().is_some_and(|live| live.functions > 0);
-            Ok(Flush { keys: true, functions })
+            Ok(Flush { keys: true, functions: found.has_functions() })
         }
         (Some(_), _) => other("finish or --abandon that load first, or give another server"),
         (None, _) if found.is_empty() => Ok(Flush::NOTHING),
@@ -313,16 +312,17 @@ pub fn remove_leftovers(job: &Job) -> Result<bool> {
 }
 
 /// Empties a live server that a load which is given up has used; false if there is none.
-pub fn abandon(job: &Job) -> Result<bool> {
+pub fn abandon(job: &Job, stop: &Stop) -> Result<bool> {
     let config::Scratch::Server(members) = &job.scratch else { return Ok(false) };
     let found = targets::inspect_one(job, &Target::Server(members.clone()))?;
     // It was empty when this marker came, so all of it is of that load.
+    let has_functions = found.has_functions();
     let Some(marker) = found.marker.filter(|marker| marker.lane == marker.load.lanes) else {
         return Ok(false);
     };
     let (name, mut connection) = targets::connect(job, members)?;
-    abandon::scratch(&mut connection, &job.marker_key, &marker, &name)
-        .map_err(|fault| inspect::fatal(&name, fault))?;
+    abandon::scratch(&mut connection, &job.marker_key, &marker, has_functions, &name)
+        .map_err(|fault| super::abandon::failed(&name, fault, stop))?;
     Ok(true)
 }
 

@@ -23,26 +23,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Goes through rounds until one has gone well. Nothing to do if a lane has gone on past them already.
 pub fn ship<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
-    for (lane, counters) in run.counters.all().enumerate() {
-        let keys = run.foreign.iter().filter(|foreign| usize::from(foreign.own) == lane).count() as u64;
-        counters.shipping_keys.store(keys, Ordering::Relaxed);
+    let owed = by_own_lane(run);
+    for (counters, owed) in run.counters.all().zip(&owed) {
+        counters.shipping_keys.store(owed.len() as u64, Ordering::Relaxed);
     }
     let markers = || run.boards.iter().map(|board| board.marker());
     let has = |marker: Option<Marker>, phase| marker.is_some_and(|marker| marker.has_reached(&phase));
     if markers().any(|marker| has(marker, Phase::Settling)) {
         // Keys may have been removed where they came from.
-        let behind = markers().enumerate().find(|(lane, marker)| {
-            !has(marker.clone(), Phase::Shipped)
-                && run.foreign.iter().any(|one| usize::from(one.own) == *lane)
-        });
-        return behind.map_or(Ok(()), |(lane, _)| Err(fell_back(run.counters.target(lane))));
+        let behind =
+            markers().zip(&owed).position(|(marker, owed)| !owed.is_empty() && !has(marker, Phase::Shipped));
+        return behind.map_or(Ok(()), |lane| Err(fell_back(run.counters.target(lane))));
     }
     let patience = Duration::from_millis(run.job.limits.retry_for_ms);
     let done = || run.counters.all().map(|lane| lane.shipped_keys.load(Ordering::Relaxed)).sum::<u64>();
     let (mut since, mut most) = (Instant::now(), 0);
     loop {
         on_all(writers, LaneWriter::open_for_shipping)?;
-        if publish(run, writers)? && round(run, writers)? {
+        if publish(run, writers)? && round(run, &owed, writers)? {
             return Ok(());
         }
         if done() > most {
@@ -60,6 +58,15 @@ pub fn ship<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<()> {
             return Err(interrupted());
         }
     }
+}
+
+/// What has to be brought to each lane, sorted by the lane that holds it, and then by database.
+fn by_own_lane<'s>(run: &Run<'s>) -> Vec<Vec<&'s Foreign>> {
+    let mut owed: Vec<Vec<&Foreign>> = run.boards.iter().map(|_| Vec::new()).collect();
+    for one in run.foreign {
+        owed[usize::from(one.own)].push(one);
+    }
+    owed
 }
 
 /// Completes the directory from which a private scratch server starts. A live one needs nothing.
@@ -93,7 +100,7 @@ pub fn exchanges<'s>(run: &Run<'s>) -> Vec<Exchange<'s>> {
     lanes
 }
 
-fn round<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<bool> {
+fn round<'s>(run: &Run<'s>, owed: &[Vec<&Foreign>], writers: &mut [LaneWriter<'s>]) -> Result<bool> {
     let all_well = |step: &(dyn Fn(&mut LaneWriter<'s>) -> Result<bool> + Sync),
                     writers: &mut [LaneWriter<'s>]|
      -> Result<bool> {
@@ -108,7 +115,7 @@ fn round<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<bool> {
     };
     let receive = |writer: &mut LaneWriter<'s>| {
         let lane = writer.lane;
-        writer.receive(&|sink, marker, progress| bring(run, lane, (sink, marker), progress))
+        writer.receive(&|sink, marker, progress| bring(run, (lane, &owed[lane]), (sink, marker), progress))
     };
     Ok(all_well(&receive, writers)? && all_well(&LaneWriter::confirm, writers)?)
 }
@@ -116,16 +123,13 @@ fn round<'s>(run: &Run<'s>, writers: &mut [LaneWriter<'s>]) -> Result<bool> {
 /// Brings to a lane what belongs to it, from one lane after the other.
 fn bring(
     run: &Run<'_>,
-    lane: usize,
+    (lane, owed): (usize, &[&Foreign]),
     (sink, marker): (&mut dyn Sink, &Marker),
     progress: &dyn Fn(u64),
 ) -> Result<(), Fault> {
     let live = |lane: usize| run.plan.rules.live.get(lane).copied().flatten();
-    // They are sorted by the lane that holds them, and then by database.
-    for homes in run.foreign.chunk_by(|one, other| one.home == other.home) {
-        let own: Vec<&Foreign> = homes.iter().filter(|one| usize::from(one.own) == lane).collect();
-        let Some(first) = own.first() else { continue };
-        let home = usize::from(first.home);
+    for held in owed.chunk_by(|one, other| one.home == other.home) {
+        let home = usize::from(held[0].home);
         let mut depot = open(run, home)?;
         let unshifts = live(home).is_some() && live(lane).is_none();
         let terms = Terms {
@@ -133,7 +137,7 @@ fn bring(
             unshift_ms: if unshifts { run.load.shift_ms } else { 0 },
             refits: run.is_scratch(home),
         };
-        for same_db in own.chunk_by(|one, other| one.db == other.db) {
+        for same_db in held.chunk_by(|one, other| one.db == other.db) {
             let keys: Vec<&[u8]> = same_db.iter().map(|one| one.key.bytes(run.plan.source)).collect();
             ship::ship(&mut depot, (sink, marker), (same_db[0].db, &keys), terms, progress, run.stop)?;
         }

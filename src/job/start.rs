@@ -40,6 +40,12 @@ pub fn decide(
     let checkpoint = match checkpoint {
         checkpoint::Found::Nothing => None,
         checkpoint::Found::Checkpoint(checkpoint) => Some(checkpoint),
+        checkpoint::Found::OtherVersion(version) => {
+            return Err(Error::new(Kind::Conflict, "the checkpoint was written by another version")
+                .file(&job.checkpoint)
+                .place("version", version)
+                .remedy("use the version of redcluster-load that wrote it, or start over with --restart"));
+        }
         checkpoint::Found::Unreadable(why) => {
             let path = job.checkpoint.display();
             warn(format!(
@@ -61,6 +67,7 @@ pub fn decide(
     };
     let load = first.load.clone();
     agree(found, &load)?;
+    same_kinds(job, &load)?;
     if recorded.as_ref().is_some_and(|recorded| recorded.load != load) {
         return Err(other_checkpoint(
             job,
@@ -140,6 +147,7 @@ fn without_markers(
             "the checkpoint is of another source, or the source has changed since",
         ));
     }
+    same_kinds(job, &marker.load)?;
     // Behind them there may be the scratch lane.
     let recorded = checkpoint.lanes.iter().map(|lane| &lane.target).take(found.len());
     let ended = matches!(checkpoint.status, Status::Complete | Status::Finishing);
@@ -197,6 +205,22 @@ fn agree(found: &[Found], load: &LoadId) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Directories cannot go on with what was begun for servers, nor servers with what was begun for directories.
+fn same_kinds(job: &Job, load: &LoadId) -> Result<()> {
+    if load.kinds == job.topology.kinds() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Conflict,
+        "other replica sets are directories, or servers, than when the load began",
+    )
+    .file(&job.checkpoint)
+    .remedy(
+        "name the same targets as when the load began; or --abandon that load first; or, for a load of its own, name \
+         another file with --checkpoint",
+    ))
 }
 
 /// A target without marker may only join a load under way if it is empty, or if the load has not begun

@@ -41,7 +41,12 @@ impl Found {
     /// What has to be deleted when a load begins, if the user wants that.
     pub fn flush(&self, wanted: bool) -> Flush {
         let live = wanted && self.live.is_some();
-        Flush { keys: live, functions: live && self.live.as_ref().is_some_and(|live| live.functions > 0) }
+        Flush { keys: live, functions: live && self.has_functions() }
+    }
+
+    /// Whether a live server has libraries of functions.
+    pub fn has_functions(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.functions > 0)
     }
 }
 
@@ -202,8 +207,15 @@ pub fn sinks<'s>(
             Target::Server(members) => {
                 let tally = survey.and_then(|survey| survey.tally.lanes.get(lane));
                 let keys = tally.map_or(0, |lane| lane.keys.estimate());
-                Box::new(ServerSink::new(members.clone(), (lane, keys), source, rules, job.limits, stop))
-                    as Box<dyn Sink + 's>
+                let db_max = survey.map_or(0, |survey| survey.tally.db_max);
+                Box::new(ServerSink::new(
+                    members.clone(),
+                    (lane, keys, db_max),
+                    source,
+                    rules,
+                    job.limits,
+                    stop,
+                )) as Box<dyn Sink + 's>
             }
             Target::Aof { directory } => Box::new(AofSink::new(directory, lane, source, rules)),
         })

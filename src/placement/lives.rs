@@ -97,8 +97,8 @@ impl<'r> Lives<'r> {
         self.names.len() as u64 * NAME_BYTES + self.lives.len() as u64 * LIFE_BYTES + self.swap_bytes
     }
 
-    /// Follows the events of the next window.
-    pub(super) fn follow(&mut self, events: &Events) {
+    /// Follows the events of the next window; false if that takes more memory than `bytes_max`.
+    pub(super) fn follow(&mut self, events: &Events, bytes_max: u64) -> bool {
         let mut rest = events.names.as_slice();
         for (at, what) in &events.list {
             let takes = match what {
@@ -109,7 +109,12 @@ impl<'r> Lives<'r> {
             let (names, behind) = rest.split_at(takes);
             rest = behind;
             self.step(*at, *what, names);
+            // Each of them may take as much as all databases do.
+            if matches!(what, What::Swaps(..)) && self.bytes() > bytes_max {
+                return false;
+            }
         }
+        self.bytes() <= bytes_max
     }
 
     fn step(&mut self, at: u64, what: What, names: &[Named]) {

@@ -88,8 +88,7 @@ pub fn place(
             events::in_window(source, &survey.windows[*window], rules, spots, (&survey.ties, hasher))
         };
         for events in group.par_iter().map(look).collect::<Result<Vec<_>>>()? {
-            lives.follow(&events);
-            if lives.bytes() > bytes_max {
+            if !lives.follow(&events, bytes_max) {
                 return Err(too_many(bytes_max));
             }
         }

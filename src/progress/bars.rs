@@ -9,6 +9,7 @@ use super::meter::{LaneRate, Meter, Rates};
 use super::plain::{SHARDS_TOLD_MAX, amount, states};
 use super::snapshot::{Lane, Phase, Snapshot};
 use crate::counters::LaneState;
+use crate::error::clean;
 use crate::report::{Mood, human, painted};
 
 /// Rates are measured over this time: short enough to see a stall, long enough to read a number.
@@ -155,7 +156,7 @@ fn width<'a>(lanes: impl Iterator<Item = &'a Lane>) -> usize {
 
 /// `10.0.0.1:6379  loading        512k cmd/s,  120 MB/s, 4.19 MB in flight`
 fn line(lane: &Lane, rate: LaneRate, width: usize, color: bool) -> String {
-    let target = shortened(&human::clean(&lane.target));
+    let target = shortened(&clean(&lane.target));
     let state = painted(&format!("{:STATE_WIDTH$}", lane.state.word()), mood(lane.state), color);
     let mut parts = match lane.state {
         LaneState::Loading => vec![speed(rate, lane.in_flight_bytes, 1)],
@@ -166,7 +167,7 @@ fn line(lane: &Lane, rate: LaneRate, width: usize, color: bool) -> String {
     };
     // Why it waits comes before what can wait itself: a narrow terminal cuts off the end.
     if !lane.note.is_empty() {
-        parts.push(human::clean(&lane.note).into_owned());
+        parts.push(clean(&lane.note).into_owned());
     }
     if lane.ignored > 0 {
         parts.push(format!("{} ignored", human::counted(lane.ignored, "error")));

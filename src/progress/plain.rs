@@ -8,6 +8,7 @@ use super::meter::{Meter, Rates};
 use super::snapshot::{Lane, Phase, Snapshot};
 use super::{Display, write_line};
 use crate::counters::LaneState;
+use crate::error::clean;
 use crate::report::human;
 
 /// With more shards than this, only what goes wrong is told of each; the interval's lines count the rest.
@@ -143,7 +144,7 @@ impl Watch {
             *told = Told { state: lane.state, waits_for_note: false };
             let name = match lane.scratch {
                 true => lane.target.clone(),
-                false => format!("shard {number} ({})", human::clean(&lane.target)),
+                false => format!("shard {number} ({})", clean(&lane.target)),
             };
             lines.extend(change.map(|text| format!("{name}: {text}")));
         }
@@ -155,7 +156,7 @@ fn change(before: LaneState, lane: &Lane, few: bool) -> Option<String> {
     let word = lane.state.word();
     let with_note = || match lane.note.as_str() {
         "" => word.to_owned(),
-        note => format!("{word}: {}", human::clean(note)),
+        note => format!("{word}: {}", clean(note)),
     };
     match lane.state {
         LaneState::Reconnecting | LaneState::Stopped => Some(with_note()),

@@ -7,7 +7,8 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use super::write_line;
 use crate::config::Output;
-use crate::report::{Mood, color_on, human, painted};
+use crate::error::clean;
+use crate::report::{Mood, color_on, painted};
 
 /// The bars on stderr. A static because stderr is one for the process, and whoever logs a line knows
 /// nothing of the load that is under way.
@@ -73,7 +74,7 @@ impl Notices {
     /// Warns of something that does not end the load.
     pub fn warn(&self, text: impl AsRef<str>) {
         // A warning may quote a server's answer, which must not reach the terminal as it is.
-        let text = human::clean(text.as_ref());
+        let text = clean(text.as_ref());
         if !self.quiet {
             print(&format!("{} {text}", painted("warning:", Mood::Doubtful, self.color)));
         }

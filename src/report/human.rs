@@ -1,7 +1,6 @@
 //! Numbers as people read them. Sizes are decimal (1 MB is 1,000,000 bytes) everywhere, so that a
 //! size divided by a rate gives the time that is shown beside them.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::survey::Tally;
@@ -96,22 +95,6 @@ pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }
 }
 
-/// Text of others (a server's answer, a path) without what a terminal would obey.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for letter in text.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    Cow::Owned(shown)
-}
-
 /// Three digits and the unit; what is not positive is 0.
 fn scaled(number: f64, units: &[&'static str]) -> (String, &'static str) {
     let mut value = if number > 0.0 { number } else { 0.0 };
@@ -191,11 +174,5 @@ mod tests {
         assert_eq!(percent(0, 0), 100);
         assert_eq!(share(1, 3), "33.3%");
         assert_eq!(share(0, 0), "-");
-    }
-
-    #[test]
-    fn control_characters_are_shown_and_not_sent() {
-        assert_eq!(clean("é\x1b[2J\r\n"), "é\\u{1b}[2J\\r\\n");
-        assert!(matches!(clean("plain é"), Cow::Borrowed(_)));
     }
 }

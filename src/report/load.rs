@@ -32,8 +32,6 @@ pub enum Outcome {
     Stopped,
     /// A target answered differently from a server that loads the source.
     Diverged,
-    /// `--abandon`: what an unfinished load left was put right.
-    Abandoned,
 }
 
 impl Outcome {
@@ -60,7 +58,7 @@ impl Outcome {
     pub(super) fn mood(self) -> Mood {
         match self {
             Outcome::Complete | Outcome::AlreadyComplete => Mood::Good,
-            Outcome::Interrupted | Outcome::Abandoned => Mood::Doubtful,
+            Outcome::Interrupted => Mood::Doubtful,
             Outcome::Stopped | Outcome::Diverged => Mood::Bad,
         }
     }
@@ -273,9 +271,9 @@ pub enum Replicas {
     NotAsked,
     /// All of them have everything.
     Confirmed,
-    /// Some did not confirm in time.
+    /// Those that are there have everything; after a failover the master of before is away.
     Unconfirmed {
-        /// Targets whose replicas did not.
+        /// Targets of which that is so.
         targets: Vec<String>,
     },
 }

@@ -147,17 +147,6 @@ fn everything_that_happened_is_said() {
 fn other_outcomes() {
     let head = |report: LoadReport| report.text(false).lines().next().unwrap().to_owned();
     insta::assert_snapshot!(report(Outcome::AlreadyComplete).text(false), @"complete: an earlier run has loaded dump.aof; nothing was done");
-    insta::assert_snapshot!(report(Outcome::Abandoned).text(false), @"
-    abandoned: the load of dump.aof is given up
-
-    shard  target         keys looked at  state
-    ────────────────────────────────────────────
-        0  10.0.0.1:6379               0  done
-        1  10.0.0.2:6379               0  done
-      all                              0
-
-    time          11.6 s (survey 1.10 s, load 10.0 s, settling 0.45 s)
-    ");
     insta::assert_snapshot!(head(report(Outcome::Interrupted)), @"interrupted");
     insta::assert_snapshot!(head(report(Outcome::Diverged)), @"diverged");
     insta::assert_snapshot!(head(LoadReport { left_out: eventful().left_out, ..report(Outcome::Complete) }), @"complete: dump.aof is loaded into 2 shards, without 3 commands (--skip-unsupported)");

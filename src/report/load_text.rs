@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::human;
 use super::load::{IgnoredError, LeftOut, LoadReport, Outcome, Replicas, ShardReport, Times};
 use super::table::{Align, Builder, Mood, heading, labelled, painted, paragraph};
-use crate::error::command_and_key;
+use crate::error::{clean, command_and_key};
 
 impl LoadReport {
     /// The report for people.
     pub fn text(&self, color: bool) -> String {
-        let mut out = painted(&human::clean(&self.headline()), self.outcome.mood(), color);
+        let mut out = painted(&clean(&self.headline()), self.outcome.mood(), color);
         out.push('\n');
         if let Some(rest) = self.what_remains() {
             paragraph(&mut out, "", &rest);
@@ -50,7 +50,6 @@ impl LoadReport {
             Outcome::Interrupted => format!("interrupted{because}"),
             Outcome::Stopped => format!("stopped{because}"),
             Outcome::Diverged => format!("diverged{because}"),
-            Outcome::Abandoned => format!("abandoned: the load of {source} is given up{because}"),
         }
     }
 
@@ -59,7 +58,7 @@ impl LoadReport {
         let next = match self.outcome {
             Outcome::Interrupted | Outcome::Stopped => "run the same command again to resume",
             Outcome::Diverged => "only --restart goes on",
-            Outcome::Complete | Outcome::AlreadyComplete | Outcome::Abandoned => return None,
+            Outcome::Complete | Outcome::AlreadyComplete => return None,
         };
         let percent = human::percent(self.applied_bytes, self.source_bytes);
         let (applied, all) = (human::bytes(self.applied_bytes), human::bytes(self.source_bytes));
@@ -70,15 +69,13 @@ impl LoadReport {
     fn shard_table(&self, out: &mut String, color: bool) {
         let has = |of: fn(&ShardReport) -> u64| self.shards.iter().any(|shard| of(shard) > 0);
         let (ignored, reconnects) = (has(|shard| shard.ignored_errors), has(|shard| shard.reconnects));
-        let settled = self.outcome == Outcome::Abandoned;
-        let columns: [(&str, Align, bool); 10] = [
+        let columns: [(&str, Align, bool); 9] = [
             ("shard", Align::Number, true),
             ("target", Align::Text, true),
-            ("commands", Align::Number, !settled),
-            ("bytes", Align::Number, !settled),
-            ("commands/s", Align::Number, !settled),
-            ("bytes/s", Align::Number, !settled),
-            ("keys looked at", Align::Number, settled),
+            ("commands", Align::Number, true),
+            ("bytes", Align::Number, true),
+            ("commands/s", Align::Number, true),
+            ("bytes/s", Align::Number, true),
             ("ignored", Align::Number, ignored),
             ("reconnects", Align::Number, reconnects),
             ("state", Align::Text, true),
@@ -96,7 +93,6 @@ impl LoadReport {
                 plain(human::bytes(row.bytes)),
                 plain(human::short(row.commands_per_s)),
                 plain(human::bytes_per_s(row.bytes_per_s)),
-                plain(human::count(row.settled_keys)),
                 counted(row.ignored_errors),
                 counted(row.reconnects),
                 (row.state.to_owned(), row.mood()),
@@ -123,8 +119,7 @@ impl LoadReport {
             line("time", format!("{} ({parts})", time(total_s)));
         }
         let total = self.total();
-        let loads = !matches!(self.outcome, Outcome::AlreadyComplete | Outcome::Abandoned);
-        if loads && total.commands > 0 {
+        if self.outcome != Outcome::AlreadyComplete && total.commands > 0 {
             let commands = human::short(total.commands_per_s);
             line("speed", format!("{commands} commands/s, {}", human::bytes_per_s(total.bytes_per_s)));
         }
@@ -142,7 +137,8 @@ impl LoadReport {
             Replicas::NoneDeclared | Replicas::NotAsked => {}
             Replicas::Confirmed => line("replicas", "have everything".to_owned()),
             Replicas::Unconfirmed { targets } => {
-                line("replicas", format!("did not confirm in time: those of {}", targets.join(", ")));
+                let away = "have everything, but for masters of before that are away since a failover: of";
+                line("replicas", format!("{away} {}", targets.join(", ")));
             }
         }
         if let Some(checkpoint) = &self.checkpoint {

@@ -1,4 +1,4 @@
-//! The report of a survey: what `--dry-run` prints, and what a load prints when it refuses the source.
+//! The report of a survey, which `--dry-run` prints.
 
 use std::cmp::Reverse;
 use std::time::Duration;

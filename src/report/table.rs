@@ -5,7 +5,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
 };
 
-use super::human;
+use crate::error::clean;
 
 /// No table is wider than this, in columns of the terminal.
 pub const WIDTH: u16 = 100;
@@ -97,7 +97,7 @@ impl Builder {
 }
 
 fn aligned(align: Align, text: &str) -> Cell {
-    let cell = Cell::new(human::clean(text));
+    let cell = Cell::new(clean(text));
     match align {
         Align::Text => cell,
         Align::Number => cell.set_alignment(CellAlignment::Right),
@@ -106,12 +106,12 @@ fn aligned(align: Align, text: &str) -> Cell {
 
 /// Writes `label    text`.
 pub fn labelled(out: &mut String, label: &str, text: &str) {
-    out.push_str(&format!("{label:LABEL_WIDTH$}{}\n", human::clean(text)));
+    out.push_str(&format!("{label:LABEL_WIDTH$}{}\n", clean(text)));
 }
 
 /// Writes `text`, broken between words where it becomes too wide, each line behind `indent`.
 pub fn paragraph(out: &mut String, indent: &str, text: &str) {
-    let text = human::clean(text);
+    let text = clean(text);
     let mut width = 0;
     for word in text.split(' ') {
         let needed = word.chars().count() + 1;

@@ -27,11 +27,20 @@ pub fn server(
 }
 
 /// Empties a server on which a load has put what directories cannot run, the marker included.
-pub fn scratch(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -> Result<(), Fault> {
+pub fn scratch(
+    connection: &mut Connection,
+    key: &[u8],
+    marker: &Marker,
+    has_functions: bool,
+    name: &str,
+) -> Result<(), Fault> {
     let seized = seize(connection, key, marker, name)?;
-    let mut functions = redis::cmd("FUNCTION");
-    functions.arg("FLUSH");
-    let commands = [redis::cmd("FLUSHALL"), functions];
+    let mut commands = vec![redis::cmd("FLUSHALL")];
+    if has_functions {
+        let mut functions = redis::cmd("FUNCTION");
+        functions.arg("FLUSH");
+        commands.push(functions);
+    }
     exchange::compare_and(connection, key, Some(&seized.to_string()), &commands, name)
 }
 
@@ -40,7 +49,8 @@ fn seize(connection: &mut Connection, key: &[u8], marker: &Marker, name: &str) -
     const TRIES_MAX: usize = 1000;
     let mut found = marker.clone();
     for _ in 0..TRIES_MAX {
-        let seized = Marker { run: found.run + 1, owner: 0, ..found.in_phase(Phase::Diverged(found.window)) };
+        let run = found.run.saturating_add(1);
+        let seized = Marker { run, owner: 0, ..found.in_phase(Phase::Diverged(found.window)) };
         match exchange::exchange(connection, key, &found, &seized, name) {
             Ok(()) => return Ok(seized),
             Err(Fault::Marker(_)) => {}
@@ -59,6 +69,7 @@ pub fn directory(directory: &Path) -> Result<(), Error> {
     let failed = |error| {
         Error::new(Kind::Local, "cannot remove an unfinished append-only file")
             .file(directory)
+            .remedy("make its directory writable; then run the same command again")
             .caused_by(error)
     };
     aof::remove_data(directory)?.map_err(failed)?;

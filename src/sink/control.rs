@@ -43,10 +43,14 @@ fn log_in(connection: &mut Connection, credentials: &Credentials) -> Result<(), 
     })
 }
 
-/// The text of a server's error reply as it was sent; `None` if the error is not a reply.
+/// The text of a server's error reply as it was sent, of several that of the first; `None` if the error is not a reply.
 pub fn reply_text(error: &RedisError) -> Option<String> {
-    let code = error.code()?;
-    Some(match error.detail() {
+    let replies = error.clone().into_server_errors();
+    let (code, detail) = match replies.as_ref().and_then(|replies| replies.first()) {
+        Some((_, reply)) => (reply.code(), reply.details()),
+        None => (error.code()?, error.detail()),
+    };
+    Some(match detail {
         Some(detail) => format!("{code} {detail}"),
         None => code.to_owned(),
     })
@@ -56,6 +60,9 @@ pub fn reply_text(error: &RedisError) -> Option<String> {
 pub fn fault(target: &str, error: &RedisError) -> Fault {
     match reply_text(error) {
         Some(text) => refused(target, text.as_bytes()),
+        None if error.is_timeout() => {
+            Fault::Lost(format!("{target} was silent for longer than --timeout-ms"))
+        }
         None => Fault::Lost(format!("{target}: {error}")),
     }
 }

@@ -11,6 +11,11 @@ use crate::marker::Marker;
 use crate::rdb::Product;
 use crate::route::Takes;
 
+/// A server that is restarted goes by its configuration file, and a replica that is promoted by its own settings.
+const NO_EVICTION: &str = "CONFIG SET maxmemory-policy noeviction (or maxmemory 0) for the time of the load, and the same in \
+                           its configuration file and on its replicas";
+const RESUMES: &str = "put that right; then run the same command again, it resumes";
+
 /// The oldest version that has all that the loader needs (PXAT of SET, COPY).
 const VERSION_MIN: Release = (6, 2);
 
@@ -57,13 +62,13 @@ pub fn inspect(connection: &mut Connection, marker_key: &[u8], name: &str) -> Re
         Err(error) if error.code() == Some("NOPERM") => Vec::new(),
         other => other.map_err(failed)?,
     };
-    let databases = redis::cmd("CONFIG").arg("GET").arg("databases").query::<(String, u32)>(connection);
+    let databases = databases(connection);
     Ok(Inspection {
         run_id: info_field(&info, "run_id").unwrap_or_default().to_owned(),
         keys: keys_in(&info).saturating_sub(u64::from(marker.is_some())),
         marker,
         functions: functions.len() as u64,
-        databases: databases.ok().map(|(_, count)| count),
+        databases,
         takes,
     })
 }
@@ -83,7 +88,7 @@ fn takes(connection: &mut Connection, info: &str) -> Takes {
     Takes { rdb_version, product, redis, valkey: valkey.unwrap_or_default(), argument_bytes_max }
 }
 
-/// The format that a server of this version writes, Valkey's or not.
+/// The format that a server of this version writes, Valkey's or not; the latest that this program reads, if it is later.
 pub fn rdb_version(is_valkey: bool, version: (u32, u32)) -> (Product, u16) {
     match (is_valkey, version) {
         (true, (9.., _)) => (Product::Valkey, 80),
@@ -104,6 +109,46 @@ fn version(info: &str, field: &str) -> Option<Release> {
 pub fn version_numbers(text: &str) -> Option<Release> {
     let mut numbers = text.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     Some((numbers.next()?, numbers.next().unwrap_or(0)))
+}
+
+/// Looks at a server that was not looked at before, in the middle of a load: one that was restarted, or has taken the place
+/// of another. `takes` is what it is taken to take, `has_some` whether it holds some of the load.
+pub fn fit_to_go_on(
+    connection: &mut Connection,
+    info: &str,
+    (takes, db_max): (Option<Takes>, u32),
+    has_some: bool,
+    name: &str,
+) -> Result<(), Fault> {
+    let unfit = |what: &str, remedy: &str| {
+        Error::new(Kind::Stopped, format!("a target was restarted or replaced, and {what}"))
+            .place("target", name)
+            .remedy(remedy)
+    };
+    let kept = |error: Error| error.wrote("what is loaded is kept");
+    fit(info, name).map_err(|error| unfit("cannot be used as it is now", RESUMES).caused_by(kept(error)))?;
+    if has_some && info_field(info, "evicted_keys").is_some_and(|count| count != "0") {
+        return Err(Fault::Fatal(
+            Error::new(Kind::Diverged, "a target has evicted keys since it was restarted, or promoted")
+                .place("target", name)
+                .remedy(format!("{NO_EVICTION}; then start over with --restart --flush-targets")),
+        ));
+    }
+    let now = self::takes(connection, info);
+    if takes.is_some_and(|takes| now.product != takes.product || now.rdb_version < takes.rdb_version) {
+        return Err(Fault::Fatal(unfit(
+            "is of another product, or an older version, than before",
+            "use servers of one version; then run the same command again, it resumes",
+        )));
+    }
+    let told = databases(connection);
+    if !has_databases(connection, told, db_max) {
+        return Err(Fault::Fatal(unfit(
+            "has too few databases now",
+            "set `databases` in its configuration as before; then run the same command again, it resumes",
+        )));
+    }
+    Ok(())
 }
 
 fn fit(info: &str, name: &str) -> Result<()> {
@@ -130,10 +175,7 @@ fn fit(info: &str, name: &str) -> Result<()> {
         );
     }
     if field("maxmemory") != "0" && field("maxmemory_policy") != "noeviction" {
-        return unfit(
-            "would evict keys when its memory is full",
-            "CONFIG SET maxmemory-policy noeviction (or maxmemory 0) for the time of the load",
-        );
+        return unfit("would evict keys when its memory is full", NO_EVICTION);
     }
     Ok(())
 }
@@ -146,15 +188,7 @@ pub fn require<'n>(
     commands: impl Iterator<Item = &'n str>,
     name: &str,
 ) -> Result<()> {
-    let enough = match inspection.databases {
-        Some(databases) => db_max < databases,
-        None => {
-            let selected = redis::cmd("SELECT").arg(db_max).query::<()>(connection).is_ok();
-            let back = redis::cmd("SELECT").arg(0).query::<()>(connection).is_ok();
-            selected && back
-        }
-    };
-    if !enough {
+    if !has_databases(connection, inspection.databases, db_max) {
         let has = inspection.databases.map_or_else(|| "fewer".to_owned(), |count| count.to_string());
         return Err(Error::new(Kind::Target, "a target has too few databases")
             .unwritten()
@@ -174,6 +208,23 @@ pub fn require<'n>(
         .place("target", name)
         .place("commands", missing.join(", "))
         .remedy("use a target of the version that wrote the source, with the same modules"))
+}
+
+/// How many there are, if the server tells.
+fn databases(connection: &mut Connection) -> Option<u32> {
+    let told = redis::cmd("CONFIG").arg("GET").arg("databases").query::<(String, u32)>(connection);
+    told.ok().map(|(_, count)| count)
+}
+
+fn has_databases(connection: &mut Connection, told: Option<u32>, db_max: u32) -> bool {
+    told.map_or_else(
+        || {
+            let selected = redis::cmd("SELECT").arg(db_max).query::<()>(connection).is_ok();
+            let back = redis::cmd("SELECT").arg(0).query::<()>(connection).is_ok();
+            selected && back
+        },
+        |databases| db_max < databases,
+    )
 }
 
 /// Those of the source's commands that a server does not know, reads left out.
@@ -213,16 +264,23 @@ pub fn fatal(name: &str, fault: Fault) -> Error {
         Fault::Fatal(error) => {
             Error::new(Kind::Target, "a target cannot be used").unwritten().caused_by(error)
         }
-        Fault::Lost(text) | Fault::Wait(text) | Fault::Marker(text) => Error::new(
-            Kind::Target,
-            "a target cannot be used",
-        )
-        .unwritten()
-        .place("target", name)
-        .place("answer", text)
-        .remedy(
-            "make the target reachable, as a master that takes writes, and check its address and password",
-        ),
+        Fault::Marker(text) => Error::new(Kind::Conflict, "another loader is at work on a target")
+            .unwritten()
+            .place("target", name)
+            .place("answer", text)
+            .remedy("let it finish, or stop it; then run the same command again"),
+        Fault::Wait(text) => Error::new(Kind::Target, "a target does not take writes at present")
+            .unwritten()
+            .place("target", name)
+            .place("answer", text)
+            .remedy("wait until it does, or put right what its answer tells; then run the same command again"),
+        Fault::Lost(text) => Error::new(Kind::Target, "a target cannot be used")
+            .unwritten()
+            .place("target", name)
+            .place("answer", text)
+            .remedy(
+                "make the target reachable, as a master that takes writes, and check its address and password",
+            ),
         Fault::Diverged(divergence) => Error::new(Kind::Target, "a target cannot be used")
             .place("answer", divergence.answered.text.clone()),
     }

@@ -106,6 +106,13 @@ pub struct Attached {
     pub server: u64,
 }
 
+/// What [`Sink::secure`] has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Secured {
+    /// How many of the declared members were away and not waited for: after a failover the master of before may be.
+    pub missing: usize,
+}
+
 /// Where in a target deadlines may be shifted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shifted<'s> {
@@ -148,7 +155,7 @@ pub trait Sink: Send {
     fn run(&mut self, marker: &Marker, db: u32, commands: &[OwnCommand]) -> Result<(), Fault>;
 
     /// Makes sure that what was written is not lost with the target: waits for the declared replicas, syncs files.
-    fn secure(&mut self, marker: &Marker) -> Result<(), Fault>;
+    fn secure(&mut self, marker: &Marker) -> Result<Secured, Fault>;
 
     /// Puts the deadlines right where they may be shifted. `progress` is told the keys looked at and the keys there
     /// are.

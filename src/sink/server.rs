@@ -8,9 +8,9 @@ use redis::Connection;
 
 use super::control::{self, fault, info_field};
 use super::exchange::{self, Flush};
-use super::inspect::life_of;
+use super::inspect::{self, life_of};
 use super::pipeline::{Lane, Pipeline};
-use super::{Applied, Attached, Fault, OwnCommand, Shifted, Sink, Stop, settle};
+use super::{Applied, Attached, Fault, OwnCommand, Secured, Shifted, Sink, Stop, settle};
 use crate::batch::Batch;
 use crate::config::Limits;
 use crate::marker::Marker;
@@ -24,6 +24,8 @@ use crate::topology::{Endpoint, Members};
 pub struct ServerSink<'s> {
     members: Members,
     lane: Lane<'s>,
+    /// The highest database of the source.
+    db_max: u32,
     marker_key: &'s [u8],
     limits: Limits,
     stop: &'s Stop,
@@ -37,10 +39,11 @@ pub struct ServerSink<'s> {
 }
 
 impl<'s> ServerSink<'s> {
-    /// A sink for one lane, whose target is to have about so many keys; connects to nothing yet.
+    /// A sink for one lane, whose target is to have about so many keys, in databases up to `db_max`; connects to nothing
+    /// yet.
     pub fn new(
         members: Members,
-        (lane, keys): (usize, u64),
+        (lane, keys, db_max): (usize, u64, u32),
         source: &'s Source,
         rules: &'s Rules,
         limits: Limits,
@@ -50,6 +53,7 @@ impl<'s> ServerSink<'s> {
         ServerSink {
             members,
             lane,
+            db_max,
             marker_key: &rules.marker_key,
             limits,
             stop,
@@ -130,11 +134,15 @@ impl Sink for ServerSink<'_> {
         let name = self.name();
         let failed = |error: redis::RedisError| fault(&name, &error);
         let marker = exchange::read(&mut connection, self.marker_key, &name)?;
-        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).map_err(failed)?;
-        let keyspace: String = redis::cmd("INFO").arg("keyspace").query(&mut connection).map_err(failed)?;
+        let info: String = redis::cmd("INFO").arg("all").query(&mut connection).map_err(failed)?;
         let run_id = info_field(&info, "run_id").unwrap_or_default();
         let server = life_of(run_id);
-        if marker.as_ref().is_some_and(|marker| marker.server != server) {
+        let is_another = marker.as_ref().is_none_or(|marker| marker.server != server);
+        if is_another {
+            let takes = self.lane.rules.live.get(self.lane.number).copied().flatten();
+            inspect::fit_to_go_on(&mut connection, &info, (takes, self.db_max), marker.is_some(), &name)?;
+        }
+        if is_another && marker.is_some() {
             self.mend_append_only_file(&mut connection)?;
         }
         let endpoint = self.last.as_ref().unwrap_or(&self.members.master);
@@ -142,7 +150,7 @@ impl Sink for ServerSink<'_> {
         self.pipeline =
             Some(Pipeline::open(self.lane, endpoint, credentials, self.timeout(), &self.may_look)?);
         let own = u64::from(marker.is_some());
-        Ok(Attached { marker, is_empty: control::keys_in(&keyspace) == own, server })
+        Ok(Attached { marker, is_empty: control::keys_in(&info) == own, server })
     }
 
     fn create(&mut self, found: Option<&Marker>, new: &Marker, flush: Flush) -> Result<(), Fault> {
@@ -191,16 +199,21 @@ impl Sink for ServerSink<'_> {
         })
     }
 
-    fn secure(&mut self, marker: &Marker) -> Result<(), Fault> {
-        // After a failover the master that was lost cannot be a replica to wait for.
+    fn secure(&mut self, marker: &Marker) -> Result<Secured, Fault> {
         let failed_over = self.last.as_ref().is_some_and(|last| *last != self.members.master);
-        let replicas = self.members.replicas.len() - usize::from(failed_over);
+        let declared = self.members.replicas.len();
         self.with_control(|connection, sink| {
             let (name, wait_ms) = (sink.name(), sink.limits.replica_wait_ms);
+            // After a failover the master that was lost need not be there, but it may have come back as a replica.
+            let replicas = match failed_over {
+                true => settle::replicas(connection, &name)?.clamp(declared - 1, declared),
+                false => declared,
+            };
             // WAIT looks at the last write of its own connection, so there must be one.
             exchange::exchange(connection, sink.marker_key, marker, marker, &name)?;
             settle::wait_for_replicas(connection, &name, replicas, wait_ms, sink.stop)?;
-            settle::wait_for_file(connection, &name, wait_ms, sink.stop)
+            settle::wait_for_file(connection, &name, wait_ms, sink.stop)?;
+            Ok(Secured { missing: declared - replicas })
         })
     }
 
@@ -256,6 +269,7 @@ pub fn no_master(none: &NoMaster) -> Fault {
     for (endpoint, answer) in answers {
         match answer {
             Answer::Replica(of) => said.push(format!("{endpoint} is a replica of {of}")),
+            Answer::Other(role) => said.push(format!("{endpoint} is no master but a {role}")),
             Answer::Failed(error) => match fault(&endpoint.to_string(), error) {
                 // A refusal such as a wrong password does not go away by waiting.
                 fatal @ Fault::Fatal(_) => return fatal,

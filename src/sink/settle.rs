@@ -229,6 +229,13 @@ fn clock_ms((seconds, microseconds): (i64, i64)) -> i64 {
 /// WAIT and WAITAOF block the connection, so they are asked for in pieces.
 const PIECE_MS: u64 = 200;
 
+/// Number of replicas that are connected to a master, also of those that are only being brought into step.
+pub fn replicas(connection: &mut Connection, name: &str) -> Result<usize, Fault> {
+    let info = redis::cmd("INFO").arg("replication").query::<String>(connection);
+    let info = info.map_err(|error| control::fault(name, &error))?;
+    Ok(control::info_field(&info, "connected_slaves").and_then(|count| count.parse().ok()).unwrap_or(0))
+}
+
 /// Waits until `replicas` replicas have all that was written; gives up after `wait_ms`.
 pub fn wait_for_replicas(
     connection: &mut Connection,

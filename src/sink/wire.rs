@@ -1,7 +1,5 @@
 //! One connection to a server, written to without ever being stuck: while the server does not take
 //! more bytes, the replies that it sends are read.
-//!
-//! Place for TLS: another variant of `Stream` whose reads and writes go through rustls.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -17,8 +15,8 @@ use crate::topology::Endpoint;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 64 << 10;
-/// A wait is cut into pieces so that a signal to stop is noticed.
-const WAIT_PIECE_MS: u64 = 100;
+/// A pause is cut into pieces so that a request to stop is noticed.
+const PAUSE_PIECE_MS: u64 = 100;
 
 #[derive(Debug)]
 enum Stream {
@@ -117,8 +115,10 @@ impl Wire {
                     format!("the server was silent for {} ms", self.timeout.as_millis()),
                 ));
             }
-            let piece = left.min(Duration::from_millis(WAIT_PIECE_MS));
-            let timespec = Timespec { tv_sec: 0, tv_nsec: i64::from(piece.subsec_nanos()) };
+            let timespec = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
             let fd = self.stream.fd();
             let mut fds = [PollFd::new(&fd, flags)];
             match poll(&mut fds, Some(&timespec)) {
@@ -170,7 +170,7 @@ pub fn pause(duration: Duration, stop: &Stop) -> bool {
         if left.is_zero() {
             return false;
         }
-        std::thread::sleep(left.min(Duration::from_millis(WAIT_PIECE_MS)));
+        std::thread::sleep(left.min(Duration::from_millis(PAUSE_PIECE_MS)));
     }
     true
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::rdb::Product;
 use map::{Map, Stamp};
 
-/// A place in the source, always at the end of a command: segment number and byte offset in it.
+/// A place in the source, where a command or an entry begins, or a segment ends: segment number and byte offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
     /// Which file, counted from 0 in loading order.
@@ -51,6 +51,11 @@ impl Source {
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files that are read, the manifest apart.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.segments.iter().map(Map::path)
     }
 
     /// Number of segments.
@@ -128,7 +133,10 @@ fn temporary(manifest: &Path) -> PathBuf {
 /// The one manifest in a directory, or in its `appendonlydir`.
 fn manifest_in(directory: &Path) -> Result<PathBuf> {
     let unreadable = |error: std::io::Error| {
-        Error::new(Kind::Source, "cannot read the source directory").file(directory).caused_by(error)
+        Error::new(Kind::Source, "cannot read the source directory")
+            .file(directory)
+            .remedy("make it readable")
+            .caused_by(error)
     };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {

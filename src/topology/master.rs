@@ -18,6 +18,8 @@ pub enum NoMaster {
 pub enum Answer {
     /// It is a replica (of the named master).
     Replica(String),
+    /// It is neither that nor a master, such as a sentinel; what it says it is.
+    Other(String),
     /// It could not be asked.
     Failed(RedisError),
 }
@@ -66,10 +68,11 @@ fn ask(endpoint: &Endpoint, connect: Connect<'_>) -> Result<Connection, Answer> 
     let word = |at: usize| role.get(at).and_then(|value| redis::from_redis_value_ref::<String>(value).ok());
     match word(0).as_deref() {
         Some("master") => Ok(connection),
-        _ => {
+        Some("slave") => {
             let port =
                 role.get(2).and_then(|value| redis::from_redis_value_ref::<i64>(value).ok()).unwrap_or(0);
             Err(Answer::Replica(format!("{}:{port}", word(1).unwrap_or_default())))
         }
+        other => Err(Answer::Other(other.unwrap_or("something unknown").to_owned())),
     }
 }

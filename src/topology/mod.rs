@@ -24,6 +24,17 @@ pub struct Topology {
     pub sets: Vec<ReplicaSet>,
 }
 
+impl Topology {
+    /// Which sets are directories, in one number: the crc32 of a byte for each set, `d` for a directory and `s` for servers.
+    pub fn kinds(&self) -> u32 {
+        let kinds = self.sets.iter().map(|set| match set.target {
+            Target::Server(_) => b's',
+            Target::Aof { .. } => b'd',
+        });
+        crc32fast::hash(&kinds.collect::<Vec<u8>>())
+    }
+}
+
 /// One shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaSet {

@@ -43,7 +43,10 @@ pub(super) fn foreign_marker(name: &str, marker: &Marker) -> Error {
 pub(super) fn lost_marker(name: &str) -> Error {
     Error::new(Kind::Conflict, "a target has lost its marker but holds keys")
         .place("target", name)
-        .remedy("somebody else has written to it: start over with --restart --flush-targets")
+        .remedy(
+            "if another loader has finished this load, all is done; otherwise somebody else has written to it: start over \
+             with --restart --flush-targets",
+        )
 }
 
 /// The error for a load that has diverged in an earlier run.

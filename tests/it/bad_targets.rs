@@ -50,6 +50,17 @@ fn a_silent_target_is_given_up_after_the_timeout() {
     assert_untouched(&target);
 }
 
+/// What stops a transaction that empties a target is said as it was answered.
+#[test]
+fn a_renamed_flushall_is_named() {
+    let scene = Scene::new();
+    let target = [Server::start(&[("rename-command FLUSHALL", "hidden")])];
+    target[0].cmd(&["SET", "theirs", "1"]).expect("SET");
+    let output = scene.load(&source(&scene), &target).arg("--flush-targets").run();
+    assert_refused(&output, 5, &["unknown command 'FLUSHALL'", "without renamed commands"]);
+    assert_eq!(keys_in(&target[0]), 1);
+}
+
 fn secured() -> Server {
     Server::start(&[("requirepass", PASSWORD)])
 }

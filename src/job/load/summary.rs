@@ -23,8 +23,12 @@ impl Load<'_> {
         let mut warnings = self.notices.warnings();
         if unseen > 0 {
             warnings.push(format!(
-                "{unseen} batches were applied whose replies were lost with a connection: errors that \
-                 single commands of them may have met are not counted here"
+                "at least {} applied whose replies were lost with a connection: errors that single commands of them may \
+                 have met are not counted here",
+                match unseen {
+                    1 => "1 batch was".to_owned(),
+                    _ => format!("{unseen} batches were"),
+                }
             ));
         }
         LoadReport {
@@ -47,12 +51,19 @@ impl Load<'_> {
             dropped_tail: self.survey.as_ref().and_then(|survey| DroppedTail::of(survey, &self.source)),
             replicas: match (declares, outcome) {
                 (false, _) => Replicas::NoneDeclared,
-                (true, Outcome::Complete) => Replicas::Confirmed,
+                (true, Outcome::Complete) => self.confirmed(),
                 (true, _) => Replicas::NotAsked,
             },
             checkpoint: Some(self.job.checkpoint.display().to_string()),
             warnings,
         }
+    }
+
+    fn confirmed(&self) -> Replicas {
+        let lanes = self.counters.all().zip(&self.boards).enumerate();
+        let away = lanes.filter(|(_, (_, board))| board.missing_replicas.load(Ordering::Relaxed) > 0);
+        let targets: Vec<String> = away.map(|(lane, _)| self.counters.target(lane).to_owned()).collect();
+        if targets.is_empty() { Replicas::Confirmed } else { Replicas::Unconfirmed { targets } }
     }
 
     fn ignored(&self) -> Vec<IgnoredError> {

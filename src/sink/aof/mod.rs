@@ -19,7 +19,7 @@ use std::sync::Arc;
 use self::data::{Data, RdbPart, Unopened};
 use self::layout::{APPEND_DIRECTORY, Layout, MANIFEST_FILE};
 use super::exchange::Flush;
-use super::{Applied, Attached, Fault, OwnCommand, Shifted, Sink};
+use super::{Applied, Attached, Fault, OwnCommand, Secured, Shifted, Sink};
 use crate::batch::{Batch, append_commands};
 use crate::durable;
 use crate::error::{Error, Kind};
@@ -198,8 +198,8 @@ impl Sink for AofSink<'_> {
         data.own_commands(db, commands).map_err(|error| self.failed(error))
     }
 
-    fn secure(&mut self, _marker: &Marker) -> Result<(), Fault> {
-        self.sync()
+    fn secure(&mut self, _marker: &Marker) -> Result<Secured, Fault> {
+        self.sync().map(|()| Secured::default())
     }
 
     fn settle(&mut self, _: &Marker, _: &Shifted<'_>, _: &dyn Fn(u64, u64)) -> Result<(), Fault> {

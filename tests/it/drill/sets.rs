@@ -70,6 +70,8 @@ impl Sets {
         self.targets.fast();
         let output = run.finish();
         assert_eq!(output.code, Some(0), "{output}");
+        // The master that was lost is the only one that there is to wait for.
+        assert!(output.stdout.contains("that are away since a failover: of"), "{output}");
         self.assert_loaded();
     }
 }

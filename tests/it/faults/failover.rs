@@ -6,6 +6,7 @@
 //! lane goes back to it, however far that is.
 
 use crate::drill::{self, Sets, mark, mixed_durable};
+use crate::scene::assert_refused;
 use crate::support::loader::{Loader, Running};
 
 /// Two windows, so that a lane may have to go back to the one before.
@@ -62,6 +63,33 @@ fn a_replica_that_lags_is_promoted() {
         assert!(from.at < reached.at, "it does not lag: {from:?}, {reached:?}");
         sets.finish(run);
     }
+}
+
+/// The master of before comes back as a replica: it is one to wait for again.
+#[test]
+fn the_old_master_follows_the_new_one() {
+    let mut sets = sets(drill::seed(87));
+    sets.follow();
+    sets.targets.slow();
+    let mut run = loader(&sets).args(&["--replica-wait-ms", "300"]).spawn();
+    wait_for(&sets, &mut run, 0.3);
+    sets.fail_over();
+    sets.targets.masters[0].restart();
+    let old = &sets.targets.masters[0];
+    let port = sets.replica.port().to_string();
+    old.cmd(&["REPLICAOF", "127.0.0.1", &port]).expect("REPLICAOF");
+    drill::eventually("the link", || old.info("master_link_status").as_deref() == Some("up"));
+    old.pause();
+    sets.targets.fast();
+    let output = run.finish();
+    old.resume();
+    assert_refused(&output, 7, &["replicas have not confirmed", "0 of 1"]);
+    let output = loader(&sets).run_ok();
+    assert!(output.stdout.contains("replicas      have everything\n"), "{output}");
+    sets.assert_loaded();
+    let same = || mark(old).is_none() && old.info("master_link_status").as_deref() == Some("up");
+    drill::eventually("the old master", same);
+    sets.drill.assert_loaded([old, &sets.targets.masters[1], &sets.targets.masters[2]]);
 }
 
 /// As far behind as can be: nothing of the load had reached it.

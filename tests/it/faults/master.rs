@@ -7,7 +7,8 @@
 //! The guard: the marker in the master decides; and a master that comes back has to rewrite its file first.
 
 use super::ROUNDS;
-use crate::drill::{self, Drill, Targets, mixed_durable};
+use crate::drill::{self, Drill, Targets, mixed_durable, sessions};
+use crate::scene::assert_refused;
 use crate::support::server::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -119,5 +120,67 @@ fn a_master_that_is_still_loading_is_waited_for() {
     targets.fast();
     let output = run.finish();
     assert_eq!(output.code, Some(0), "{output}");
+    drill.assert_loaded(&targets.masters);
+}
+
+/// A master that is restarted goes by its configuration file again, whatever it was told before.
+#[test]
+fn comes_back_with_a_policy_that_evicts() {
+    let drill = Drill::of(&mixed_durable(drill::seed(75), ROUNDS));
+    let mut targets = Targets::behind((0..3).map(|_| Server::start(&PERSISTENT)).collect());
+    targets.slow();
+    let mut run = drill.load(&targets).spawn();
+    drill.wait_for(&mut run, &targets.masters[1], 0.3);
+    targets.masters[1].kill9();
+    targets.masters[1].set_option("maxmemory", "1gb");
+    targets.masters[1].set_option("maxmemory-policy", "allkeys-lru");
+    targets.masters[1].restart();
+    targets.fast();
+    assert_refused(&run.finish(), 7, &["was restarted or replaced", "would evict keys", "maxmemory-policy"]);
+    drill::set(&targets.masters[1], "maxmemory-policy", "noeviction");
+    drill.load(&targets).run_ok();
+    drill.assert_loaded(&targets.masters);
+}
+
+/// What is gone cannot be told from what never was.
+#[test]
+fn comes_back_and_evicts() {
+    let drill = Drill::of(&sessions(20_000, 0));
+    let mut targets = Targets::behind((0..3).map(|_| Server::start(&PERSISTENT)).collect());
+    targets.slow();
+    let mut run = drill.load(&targets).spawn();
+    drill.wait_for(&mut run, &targets.masters[1], 0.3);
+    run.sigterm();
+    assert_eq!(run.finish().code, Some(9));
+    targets.masters[1].kill9();
+    targets.masters[1].set_option("maxmemory", "100kb");
+    // Of keys with deadlines, so that the marker stays.
+    targets.masters[1].set_option("maxmemory-policy", "volatile-random");
+    targets.masters[1].restart();
+    let evicted = || targets.masters[1].info("evicted_keys").is_some_and(|count| count != "0");
+    drill::eventually("keys that are evicted", evicted);
+    drill::set(&targets.masters[1], "maxmemory", "0");
+    targets.fast();
+    assert_refused(&drill.load(&targets).run(), 8, &["has evicted keys", "--restart"]);
+    drill.load(&targets).args(&["--restart", "--flush-targets"]).run_ok();
+    drill.assert_loaded(&targets.masters);
+}
+
+#[test]
+fn comes_back_empty_and_with_fewer_databases() {
+    let drill = Drill::of(&mixed_durable(drill::seed(77), ROUNDS));
+    let mut targets = Targets::new();
+    targets.slow();
+    let mut run = drill.load(&targets).spawn();
+    drill.wait_for(&mut run, &targets.masters[1], 0.3);
+    targets.masters[1].kill9();
+    targets.masters[1].set_option("databases", "1");
+    targets.masters[1].restart();
+    targets.fast();
+    assert_refused(&run.finish(), 7, &["was restarted or replaced", "too few databases"]);
+    targets.masters[1].kill9();
+    targets.masters[1].set_option("databases", "16");
+    targets.masters[1].restart();
+    drill.load(&targets).run_ok();
     drill.assert_loaded(&targets.masters);
 }

@@ -48,12 +48,37 @@ fn it_can_be_killed_and_run_again() {
     drill.interrupt_at(&drill.loader_into(&targets), &targets, 0.3);
     let abandon = drill.load(&targets).arg("--abandon");
     targets.proxies[0].delay(Duration::from_millis(20));
+    let deadlines = || stat(&targets.masters[0], "cmdstat_pexpireat", "calls");
+    let before = deadlines();
     let mut run = abandon.spawn();
-    run.wait_until("the first deadlines", || stat(&targets.masters[0], "cmdstat_pexpireat", "calls") > 0);
+    run.wait_until("the first deadlines", || deadlines() > before);
     run.kill9();
     targets.fast();
     assert!(targets.marks().iter().any(Option::is_some), "it was over at once");
     abandon.run_ok();
+    assert_no_marks(&targets.marks());
+    assert_right(&targets.masters);
+}
+
+#[test]
+fn it_can_be_interrupted_and_run_again() {
+    let drill = Drill::of(&sessions(20_000, 0));
+    let targets = Targets::new();
+    drill.interrupt_at(&drill.loader_into(&targets), &targets, 0.3);
+    let abandon = drill.load(&targets).args(&["--abandon", "--json"]);
+    targets.proxies[0].delay(Duration::from_millis(20));
+    let deadlines = || stat(&targets.masters[0], "cmdstat_pexpireat", "calls");
+    let before = deadlines();
+    let mut run = abandon.spawn();
+    run.wait_until("the first deadlines", || deadlines() > before);
+    run.sigint();
+    let output = run.finish();
+    targets.fast();
+    assert_refused(&output, 9, &["a signal asked to stop", "run the same command again"]);
+    assert!(!output.stderr.contains("nothing was written"), "{output}");
+    let report: serde_json::Value = serde_json::from_str(&abandon.run_ok().stdout).expect("JSON");
+    assert_eq!(report["outcome"], "abandoned");
+    assert_eq!(report["targets"].as_array().map(Vec::len), Some(targets.masters.len()));
     assert_no_marks(&targets.marks());
     assert_right(&targets.masters);
 }
@@ -114,7 +139,8 @@ fn directories_are_emptied() {
     let mut run = loader.spawn();
     run.wait_until("a marker file", || out.join("shard-2/redcluster-load.marker").exists());
     run.kill9();
-    loader.clone().arg("--abandon").run_ok();
+    let output = loader.clone().arg("--abandon").run_ok();
+    assert!(output.stdout.contains("shard-2: unfinished files removed"), "{output}");
     for shard in ["shard-0", "shard-1", "shard-2"] {
         let left = std::fs::read_dir(out.join(shard)).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{shard} holds something");

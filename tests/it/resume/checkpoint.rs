@@ -125,11 +125,70 @@ fn of_a_newer_version() {
     });
 }
 
+/// What was placed and shifted for one kind of target is wrong for another.
 #[test]
-fn truncated_or_not_a_checkpoint_at_all() {
+fn of_a_load_into_targets_of_another_kind() {
+    let (drill, targets) = stopped(221);
+    let text = fs::read_to_string(drill.checkpoint()).expect("a checkpoint");
+    let out = drill.dir().join("out");
+    let into_directories = drill.loader().args(&["--shards", "3", "--output"]).arg(&out);
+    assert_refused(&into_directories.run(), 6, &["other replica sets are directories", "--abandon"]);
+    assert!(!out.exists() || fs::read_dir(&out).is_ok_and(|mut left| left.next().is_none()));
+    let addrs = targets.addrs();
+    let mixed = format!(
+        "[[replica_set]]\nmaster = \"{}\"\n[[replica_set]]\nmaster = \"{}\"\n[[replica_set]]\naof = \"{}\"\n",
+        addrs[0],
+        addrs[1],
+        out.display()
+    );
+    assert_refused(&drill.loader().topology(&mixed).run(), 6, &["other replica sets are directories"]);
+    // Without any marker, the checkpoint says it.
+    let elsewhere = servers(3);
+    let kinds = &text[text.find("kinds=").expect("the field")..][.."kinds=01234567".len()];
+    let directories = text.replace(kinds, "kinds=01234567");
+    fs::write(drill.checkpoint(), directories).expect("it can be written");
+    let output = drill.loader().servers(&elsewhere).run();
+    assert_refused(&output, 6, &["other replica sets are directories"]);
+    assert_untouched(&elsewhere);
+    fs::write(drill.checkpoint(), &text).expect("it can be written");
+    assert_resumes(&drill, &targets);
+}
+
+/// As that message says.
+#[test]
+fn of_a_newer_version_restarted() {
+    let (drill, targets) = stopped(220);
+    let path = drill.checkpoint();
+    let text = fs::read_to_string(&path).expect("a checkpoint");
+    fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).expect("it can be written");
+    drill.load(&targets).args(&["--restart", "--flush-targets"]).run_ok();
+    drill.assert_loaded(&targets.masters);
+}
+
+#[test]
+fn where_a_file_of_the_source_is() {
+    let scene = Scene::new();
+    let aof = |name: &str, bytes: &[u8]| scene.file(name, bytes.to_vec());
+    let incr = aof("appendonly.aof.1.incr.aof", b"");
+    let base = aof("appendonly.aof.1.base.aof", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n");
+    let manifest = aof(
+        "appendonly.aof.manifest",
+        b"file appendonly.aof.1.base.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
+    );
+    let targets = servers(1);
+    for file in [&incr, &base, &manifest] {
+        let before = fs::read(file).expect("it");
+        let output = scene.load(&manifest, &targets).arg("--checkpoint").arg(file).run();
+        assert_refused(&output, 2, &["the checkpoint would overwrite"]);
+        assert_eq!(fs::read(file).expect("it"), before);
+    }
+}
+
+#[test]
+fn truncated() {
     let (drill, targets) = stopped(215);
     let whole = fs::read(drill.checkpoint()).expect("a checkpoint");
-    for bytes in [&whole[..whole.len() / 2], b"", b"hello", b"{}", b"\xff\xfe\0"] {
+    for bytes in [&whole[..whole.len() / 2], b""] {
         fs::write(drill.checkpoint(), bytes).expect("it can be written");
         targets.slow();
         let mut run = drill.load(&targets).spawn();
@@ -141,6 +200,24 @@ fn truncated_or_not_a_checkpoint_at_all() {
     }
     fs::write(drill.checkpoint(), &whole[..10]).expect("it can be written");
     assert_resumes(&drill, &targets);
+}
+
+/// Whatever it is, somebody may need it.
+#[test]
+fn not_a_checkpoint_at_all() {
+    let load = stopped(219);
+    let path = load.0.checkpoint();
+    let text = fs::read_to_string(&path).expect("a checkpoint");
+    for bytes in [&b"hello"[..], b"{}", b"\xff\xfe\0", b"*1\r\n$4\r\nPING\r\n"] {
+        for restart in [&[][..], &["--restart", "--flush-targets"]] {
+            fs::write(&path, bytes).expect("it can be written");
+            let output = load.0.load(&load.1).args(restart).run();
+            assert_refused(&output, 6, &["there is a file where the checkpoint is to be", "--checkpoint"]);
+            assert_eq!(fs::read(&path).expect("the file"), bytes);
+        }
+    }
+    fs::write(&path, &text).expect("it can be written");
+    assert_resumes(&load.0, &load.1);
 }
 
 /// It is there and cannot be read: what it says cannot be passed over as if it were not there.

@@ -17,7 +17,7 @@ use redcluster_load::job;
 use redcluster_load::marker::Marker;
 use redcluster_load::partition::LanePart;
 use redcluster_load::sink::exchange::Flush;
-use redcluster_load::sink::{Applied, Attached, Fault, OwnCommand, Shifted, Sink, Stop};
+use redcluster_load::sink::{Applied, Attached, Fault, OwnCommand, Secured, Shifted, Sink, Stop};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -116,7 +116,7 @@ impl Sink for Cuttable<'_> {
         self.call(&during("run", marker), |sink| sink.run(marker, db, commands))
     }
 
-    fn secure(&mut self, marker: &Marker) -> Result<(), Fault> {
+    fn secure(&mut self, marker: &Marker) -> Result<Secured, Fault> {
         self.call(&during("secure", marker), |sink| sink.secure(marker))
     }
 
