@@ -29,6 +29,7 @@ pub mod sink;
 pub mod source;
 pub mod survey;
 pub mod topology;
+pub mod words;
 pub mod writer;
 
 /// A number that nobody can foretell.

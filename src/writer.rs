@@ -67,7 +67,7 @@ impl LaneBoard {
 
 /// What a lane exchanges with others once it is applied.
 #[derive(Debug, Default)]
-pub struct Exchange<'s> {
+pub struct Handover<'s> {
     /// Whether keys of other lanes' are brought to it.
     pub brings: bool,
     /// The keys that it has held for other lanes, by database.
@@ -196,11 +196,11 @@ impl LaneWriter<'_> {
     /// deadlines right.
     ///
     /// The target may have changed to a replica that lags behind; then the rest is applied first.
-    pub fn settle(&mut self, shifted: &Shifted<'_>, exchange: &Exchange<'_>) -> Result<()> {
+    pub fn settle(&mut self, shifted: &Shifted<'_>, handover: &Handover<'_>) -> Result<()> {
         let most = Cell::new(0);
         self.patiently(|writer| {
             let mut marker = writer.applied()?;
-            if exchange.brings && !marker.has_reached(&Phase::Shipped) {
+            if handover.brings && !marker.has_reached(&Phase::Shipped) {
                 // What was brought here may have been removed where it came from.
                 return Err(Fault::Fatal(fell_back(&writer.sink.name())));
             }
@@ -210,7 +210,7 @@ impl LaneWriter<'_> {
             }
             if marker.phase == Phase::Settling {
                 let counters = writer.counters;
-                let removes = exchange.removes.iter().map(|(_, keys)| keys.len() as u64).sum::<u64>();
+                let removes = handover.removes.iter().map(|(_, keys)| keys.len() as u64).sum::<u64>();
                 counters.settling_keys.store(removes, Ordering::Relaxed);
                 counters.settled_keys.store(0, Ordering::Relaxed);
                 let alive = &writer.alive;
@@ -222,10 +222,10 @@ impl LaneWriter<'_> {
                     }
                 };
                 let progress = |keys| further(counters.settled_keys.load(Ordering::Relaxed) + keys);
-                for (db, keys) in &exchange.removes {
+                for (db, keys) in &handover.removes {
                     ship::remove(writer.sink.as_mut(), &marker, (*db, keys), &progress)?;
                 }
-                if exchange.drops_functions {
+                if handover.drops_functions {
                     let flush = vec![b"FUNCTION".to_vec(), b"FLUSH".to_vec()];
                     writer.sink.run(&marker, 0, &[flush])?;
                 }

@@ -17,8 +17,8 @@ use crate::source::Source;
 const KEYS_MAX: usize = 128;
 /// A SET of this many bytes or more gains nothing.
 const SET_BYTES_MAX: u32 = 4 << 10;
-/// Most sorts of commands in a batch that are gathered; others stay where they are.
-const SORTS_MAX: usize = 16;
+/// Most kinds of commands in a batch that are gathered; others stay where they are.
+const ROWS_MAX: usize = 16;
 /// Length of what stands before the key in a SET as servers write it.
 pub const SET_START_BYTES: usize = b"*3\r\n$3\r\nSET\r\n".len();
 
@@ -153,9 +153,9 @@ impl Order<'_> {
             match (small_set(op), op.reach) {
                 (Some(hash), _) if !self.touches.others.has(hash) => sets.push(step as u32),
                 (None, Reach::Set(hash) | Reach::Key(hash)) if !self.touches.several.has(hash) => {
-                    match alike.iter().position(|(sort, _)| *sort == op.sort) {
+                    match alike.iter().position(|(row, _)| *row == op.row) {
                         Some(at) => alike[at].1.push(step as u32),
-                        None if alike.len() < SORTS_MAX => alike.push((op.sort, vec![step as u32])),
+                        None if alike.len() < ROWS_MAX => alike.push((op.row, vec![step as u32])),
                         None => self.sent.push(Sent::One(step as u32)),
                     }
                 }

@@ -105,10 +105,10 @@ impl<'s> Run<'s> {
         if let Some(scratch) = self.scratch {
             scratch.end_server();
         }
-        let exchanges = ship::exchanges(self);
+        let handovers = ship::handovers(self);
         let wander = !self.foreign.is_empty();
         let shifted = self.pool.install(|| shifted::find(&self.plan, self.load.shift_ms > 0, wander))?;
-        on_all(writers, |writer| writer.settle(&shifted[writer.lane], &exchanges[writer.lane]))
+        on_all(writers, |writer| writer.settle(&shifted[writer.lane], &handovers[writer.lane]))
     }
 
     /// Whether a lane is the one behind those of the shards.
@@ -136,8 +136,8 @@ impl<'s> Run<'s> {
         {
             if marker.phase != Phase::Settled {
                 // A run that was killed may have left it behind the others.
-                let exchange = ship::exchanges(self).pop().unwrap_or_default();
-                writer.settle(&Shifted::Keys(Vec::new()), &exchange)?;
+                let handover = ship::handovers(self).pop().unwrap_or_default();
+                writer.settle(&Shifted::Keys(Vec::new()), &handover)?;
             }
             writer.finish()?;
         }

@@ -16,7 +16,7 @@ use crate::sink::ship::{self, Depot, Terms};
 use crate::sink::wire::pause;
 use crate::sink::{Fault, Sink};
 use crate::topology::Target;
-use crate::writer::{Exchange, LaneWriter, fell_back, interrupted};
+use crate::writer::{Handover, LaneWriter, fell_back, interrupted};
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -79,8 +79,8 @@ fn publish(run: &Run<'_>, writers: &mut [LaneWriter<'_>]) -> Result<bool> {
 }
 
 /// What each lane exchanges with others.
-pub fn exchanges<'s>(run: &Run<'s>) -> Vec<Exchange<'s>> {
-    let mut lanes: Vec<Exchange<'s>> = run.boards.iter().map(|_| Exchange::default()).collect();
+pub fn handovers<'s>(run: &Run<'s>) -> Vec<Handover<'s>> {
+    let mut lanes: Vec<Handover<'s>> = run.boards.iter().map(|_| Handover::default()).collect();
     for one in run.foreign {
         lanes[usize::from(one.own)].brings = true;
         if run.is_scratch(usize::from(one.home)) && run.scratch.is_some_and(Scratch::is_private) {

@@ -60,7 +60,7 @@ pub struct Op {
     /// What to do with it.
     pub action: Action,
     /// The same for all commands of one name, or values of one type.
-    pub sort: u16,
+    pub row: u16,
 }
 const _: () = assert!(size_of::<Op>() == 24);
 
@@ -220,7 +220,7 @@ impl Split {
             transaction: 0,
             reach,
             action,
-            sort: match step.item {
+            row: match step.item {
                 Item::Value(value) => u16::from(value.object.kind.type_byte()),
                 _ => u16::MAX,
             },
@@ -247,7 +247,7 @@ impl Split {
     fn select(&mut self, lane: usize, db: u32, transaction: u32) {
         self.selected[lane] = db;
         let op =
-            Op { start: db, len: 0, transaction, action: Action::Select, reach: Reach::All, sort: u16::MAX };
+            Op { start: db, len: 0, transaction, action: Action::Select, reach: Reach::All, row: u16::MAX };
         self.parts[lane].ops.push(op);
     }
 }
@@ -261,7 +261,7 @@ fn op(step: &Step<'_>, action: Action, reach: Reach) -> Op {
         transaction: step.transaction,
         reach,
         action,
-        sort: step.spec.map_or(u16::MAX, |spec| spec.row() as u16),
+        row: step.spec.map_or(u16::MAX, |spec| spec.row() as u16),
     }
 }
 

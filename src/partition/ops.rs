@@ -65,8 +65,7 @@ mod tests {
     use crate::partition::Action;
     use crate::route::Reach;
 
-    const OP: Op =
-        Op { start: 0, len: 0, transaction: 0, reach: Reach::All, action: Action::Select, sort: 0 };
+    const OP: Op = Op { start: 0, len: 0, transaction: 0, reach: Reach::All, action: Action::Select, row: 0 };
 
     fn filled(spare: &Spare, lane: usize, steps: usize) -> Ops {
         let mut ops = spare.ops(lane, 16);

@@ -1,6 +1,6 @@
 //! Libraries of functions: their first line (`functionExtractLibMetaData`, functions.c).
 
-use crate::resp::words::words;
+use crate::words::words;
 
 /// The name in the first line of a library, `#!lua name=NAME`. What a server refuses in that line is an error that says
 /// what it would take; so is a library without any code, which registers no function. The code itself is not looked at.

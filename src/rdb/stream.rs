@@ -17,6 +17,11 @@ use super::scan::{Parsed, Text, bytes, length, number, text};
 pub(super) const ID_BYTES: u64 = 16;
 const TIME_BYTES: u64 = 8;
 
+/// Set in the flags of an entry that was deleted.
+pub(super) const DELETED: i64 = 1;
+/// Set in those of an entry that has the fields of its node's first, so that only its values follow.
+pub(super) const SAME_FIELDS: i64 = 2;
+
 type Id = [u8; ID_BYTES as usize];
 type Seen = Result<(), nom::Err<Bad>>;
 
@@ -228,8 +233,6 @@ impl<'a> Watch<'a> for Loading<'a> {
 /// Whether a node has an entry that is not deleted; nothing if what a server reads to find that out is damaged
 /// (`streamIteratorGetID`, t_stream.c).
 fn has_entry(node: &[u8]) -> Option<bool> {
-    const DELETED: i64 = 1;
-    const SAME_FIELDS: i64 = 2;
     let mut entries = listpack::entries_uncounted(node);
     let skip =
         |entries: &mut Walk<_>, count: u64| (0..count).try_for_each(|_| entries.next()?.ok().map(drop));

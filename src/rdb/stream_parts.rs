@@ -12,12 +12,7 @@ use super::kind::Kind;
 use super::listpack::{self, Entries};
 use super::reader::Object;
 use super::scan::{Parsed, length, number, text, write_length};
-use super::stream::{self, ID_BYTES};
-
-/// Set in an entry that was deleted.
-const DELETED: i64 = 1;
-/// Set in an entry that has the fields of its node's first, so that only its values follow.
-const SAME_FIELDS: i64 = 2;
+use super::stream::{self, DELETED, ID_BYTES, SAME_FIELDS};
 
 /// Milliseconds and sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

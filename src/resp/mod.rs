@@ -2,4 +2,3 @@
 
 pub mod encode;
 pub mod frame;
-pub mod words;

@@ -14,7 +14,6 @@ use crate::route::Takes;
 /// A server that is restarted goes by its configuration file, and a replica that is promoted by its own settings.
 const NO_EVICTION: &str = "CONFIG SET maxmemory-policy noeviction (or maxmemory 0) for the time of the load, and the same in \
                            its configuration file and on its replicas";
-const RESUMES: &str = "put that right; then run the same command again, it resumes";
 
 /// The oldest version that has all that the loader needs (PXAT of SET, COPY).
 const VERSION_MIN: Release = (6, 2);
@@ -123,10 +122,11 @@ pub fn fit_to_go_on(
     let unfit = |what: &str, remedy: &str| {
         Error::new(Kind::Stopped, format!("a target was restarted or replaced, and {what}"))
             .place("target", name)
-            .remedy(remedy)
+            .remedy(format!("{remedy}; then run the same command again, it resumes"))
     };
-    let kept = |error: Error| error.wrote("what is loaded is kept");
-    fit(info, name).map_err(|error| unfit("cannot be used as it is now", RESUMES).caused_by(kept(error)))?;
+    if let Some((what, remedy)) = fault_in(info) {
+        return Err(Fault::Fatal(unfit(what, remedy)));
+    }
     if has_some && info_field(info, "evicted_keys").is_some_and(|count| count != "0") {
         return Err(Fault::Fatal(
             Error::new(Kind::Diverged, "a target has evicted keys since it was restarted, or promoted")
@@ -138,46 +138,46 @@ pub fn fit_to_go_on(
     if takes.is_some_and(|takes| now.product != takes.product || now.rdb_version < takes.rdb_version) {
         return Err(Fault::Fatal(unfit(
             "is of another product, or an older version, than before",
-            "use servers of one version; then run the same command again, it resumes",
+            "use servers of one version",
         )));
     }
     let told = databases(connection);
     if !has_databases(connection, told, db_max) {
         return Err(Fault::Fatal(unfit(
             "has too few databases now",
-            "set `databases` in its configuration as before; then run the same command again, it resumes",
+            "set `databases` in its configuration as before",
         )));
     }
     Ok(())
 }
 
 fn fit(info: &str, name: &str) -> Result<()> {
-    let unfit = |what: &str, remedy: &str| {
-        Err(Error::new(Kind::Target, format!("a target {what}"))
-            .unwritten()
-            .place("target", name)
-            .remedy(remedy))
-    };
+    let Some((what, remedy)) = fault_in(info) else { return Ok(()) };
+    Err(Error::new(Kind::Target, format!("a target {what}")).unwritten().place("target", name).remedy(remedy))
+}
+
+/// Why a server with this INFO cannot be loaded into, and what helps.
+fn fault_in(info: &str) -> Option<(&'static str, &'static str)> {
     let field = |field: &str| info_field(info, field).unwrap_or_default();
     if version(info, "redis_version").unwrap_or_default() < VERSION_MIN {
-        return unfit(
+        return Some((
             "is older than version 6.2, which is not supported",
             "use a server of version 6.2 or later",
-        );
+        ));
     }
     if field("loading") == "1" || field("async_loading") == "1" {
-        return unfit("is still loading its own data", "wait until it has loaded");
+        return Some(("is still loading its own data", "wait until it has loaded"));
     }
     if field("cluster_enabled") == "1" {
-        return unfit(
+        return Some((
             "is a Redis Cluster node, which is not supported yet",
             "use servers that are not in cluster mode",
-        );
+        ));
     }
     if field("maxmemory") != "0" && field("maxmemory_policy") != "noeviction" {
-        return unfit("would evict keys when its memory is full", NO_EVICTION);
+        return Some(("would evict keys when its memory is full", NO_EVICTION));
     }
-    Ok(())
+    None
 }
 
 /// Refuses a target that lacks databases or commands which the source needs.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::resp::frame;
-use crate::resp::words::words;
+use crate::words::words;
 
 /// `MANIFEST_MAX_LINE` of aof.c. A longer line is read in pieces, each taken for a line of its own.
 const LINE_BYTES_MAX: usize = 1024;

@@ -168,7 +168,7 @@ fn of_a_newer_version_restarted() {
 #[test]
 fn where_a_file_of_the_source_is() {
     let scene = Scene::new();
-    let aof = |name: &str, bytes: &[u8]| scene.file(name, bytes.to_vec());
+    let aof = |name: &str, bytes: &[u8]| scene.file(name, bytes);
     let incr = aof("appendonly.aof.1.incr.aof", b"");
     let base = aof("appendonly.aof.1.base.aof", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n");
     let manifest = aof(
