@@ -123,7 +123,7 @@ fn everything_that_happened_is_said() {
     speed         370k commands/s, 91.2 MB/s
     resumed at    byte 700000000 of dump.aof, 25% of the source
     dropped tail  a cut command, 10 bytes from byte 2799999990 of dump.aof
-    replicas      did not confirm in time: those of 10.0.0.1:6379
+    replicas      have everything; since a failover one is away: of 10.0.0.1:6379
     checkpoint    dump.aof.checkpoint
 
     12 errors ignored, as a server that loads the source ignores them

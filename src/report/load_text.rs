@@ -137,8 +137,8 @@ impl LoadReport {
             Replicas::NoneDeclared | Replicas::NotAsked => {}
             Replicas::Confirmed => line("replicas", "have everything".to_owned()),
             Replicas::Unconfirmed { targets } => {
-                let away = "have everything, but for masters of before that are away since a failover: of";
-                line("replicas", format!("{away} {}", targets.join(", ")));
+                let away = targets.join(", ");
+                line("replicas", format!("have everything; since a failover one is away: of {away}"));
             }
         }
         if let Some(checkpoint) = &self.checkpoint {

@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// `nobody`, on every system that matters.
 const NOBODY: u32 = 65_534;
@@ -359,19 +359,28 @@ fn quiet_means_the_result_only() {
     assert_refused(&missing, 3, &["cannot read the source"]);
 }
 
-/// Whoever reads the output may have gone already; that is no reason to fail or to panic.
+/// Whoever reads the output may have gone already; that is no reason to fail or to panic. Where it cannot be written for
+/// another reason, that is said.
 #[test]
 fn a_closed_stdout_does_not_end_the_load() {
-    let (scene, targets) = (Scene::new(), servers(1));
-    let source = scene.file("dump.aof", aof::of_lines("SET a 1"));
-    let topology = scene.file("sets.toml", format!("[[replica_set]]\nmaster = \"{}\"\n", targets[0].addr()));
     let full = File::options().write(true).open("/dev/full").expect("Linux has it");
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redcluster-load"));
-    let done = command.arg(&source).arg("--topology").arg(topology).stdout(full).output().expect("it runs");
-    let stderr = String::from_utf8_lossy(&done.stderr);
-    assert_eq!(done.status.code(), Some(0), "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert_same(&reference(&source), &targets);
+    let (reader, closed) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for (stdout, code, said) in
+        [(Stdio::from(full), Some(1), "cannot write to stdout"), (Stdio::from(closed), Some(0), "")]
+    {
+        let (scene, targets) = (Scene::new(), servers(1));
+        let source = scene.file("dump.aof", aof::of_lines("SET a 1"));
+        let text = format!("[[replica_set]]\nmaster = \"{}\"\n", targets[0].addr());
+        let topology = scene.file("sets.toml", text);
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redcluster-load"));
+        let command = command.arg(&source).arg("--topology").arg(topology).stdout(stdout);
+        let done = command.output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), code, "{stderr}");
+        assert!(stderr.contains(said) && !stderr.contains("panicked"), "{stderr}");
+        assert_same(&reference(&source), &targets);
+    }
 }
 
 /// Who has set a variable long ago does not think of it when an option is refused that was never given.

@@ -71,7 +71,7 @@ impl Sets {
         let output = run.finish();
         assert_eq!(output.code, Some(0), "{output}");
         // The master that was lost is the only one that there is to wait for.
-        assert!(output.stdout.contains("that are away since a failover: of"), "{output}");
+        assert!(output.stdout.contains("since a failover one is away: of"), "{output}");
         self.assert_loaded();
     }
 }
