@@ -67,9 +67,17 @@ fn sets(members: u32) -> Vec<u8> {
     file
 }
 
+/// Entry by entry, as windows are cut and walked.
 fn walk(file: &[u8], mut each: impl FnMut(&Item<'_>)) {
-    for entry in Reader::new(file).expect("a sound header") {
-        each(&entry.expect("a sound entry").item);
+    let mut entries = Reader::new(file).expect("a sound header");
+    loop {
+        match entries.short_string() {
+            Some(value) => each(&Item::Value(value)),
+            None => match entries.next() {
+                Some(entry) => each(&entry.expect("a sound entry").item),
+                None => break,
+            },
+        }
     }
 }
 
