@@ -245,3 +245,20 @@ proptest! {
         }
     }
 }
+
+/// What stands before a transaction does not count towards where it is cut.
+#[test]
+fn a_transaction_behind_many_commands_stays_whole() {
+    let filler = 3 * TRANSACTION_COMMANDS_MAX / 2;
+    let words: Vec<String> = (0..filler).map(|n| format!("APPEND a{n} x")).collect();
+    let transaction = ["MULTI", "APPEND b 1", "APPEND b 2", "EXEC"];
+    let commands: Vec<&str> = words.iter().map(String::as_str).chain(transaction).collect();
+    let parts = parts(1, &commands);
+    let cut = |commands_max: usize| -> Vec<u64> {
+        let lanes = parts.parts.iter().flat_map(|window| Batches::new(&window[0], commands_max, 1 << 30));
+        lanes.map(|batch| batch.commands).collect()
+    };
+    // It begins within the batch, and ends past it.
+    assert_eq!(cut(filler + 1), [filler as u64 + 2]);
+    assert_eq!(cut(filler), [filler as u64, 2]);
+}

@@ -324,3 +324,21 @@ fn elected(votes: &[(u16, bool)]) -> u16 {
         |lane: &[(u16, bool)]| (lane.iter().filter(|vote| vote.1).count(), lane.len(), Reverse(lane[0].0));
     lanes.max_by_key(|lane| rank(lane)).map_or(0, |lane| lane[0].0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of them is remembered with all databases, so a window of them may take any amount.
+    #[test]
+    fn swaps_are_bounded_one_by_one() {
+        const BYTES_MAX: u64 = 1 << 20;
+        let routing = Routing::new(2);
+        let mut lives = Lives::new(&routing);
+        let list = (0..1_000_000).map(|n| (u64::from(n), What::Swaps(2 * n, 2 * n + 1))).collect();
+        assert!(!lives.follow(&Events { list, names: Vec::new() }, BYTES_MAX));
+        assert!(lives.bytes() < 2 * BYTES_MAX, "{} bytes", lives.bytes());
+        let list = vec![(0, What::Swaps(0, 1)), (1, What::Swaps(1, 2))];
+        assert!(Lives::new(&routing).follow(&Events { list, names: Vec::new() }, BYTES_MAX));
+    }
+}
