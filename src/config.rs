@@ -270,8 +270,9 @@ fn checkpoint(args: &cli::Args, source: &Path) -> Result<PathBuf> {
                 return Err(would_overwrite(what, path));
             }
         }
-        // It is replaced as a whole, and that is not to be the link.
-        return Ok(path.canonicalize().unwrap_or_else(|_| path.clone()));
+        // It is replaced as a whole, and that is not to be a link to it.
+        let linked = if path.is_symlink() { path.canonicalize().ok() } else { None };
+        return Ok(linked.unwrap_or_else(|| path.clone()));
     }
     // `components` takes off trailing slashes and `/.`.
     let named = match source.file_name() {

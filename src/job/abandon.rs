@@ -1,17 +1,22 @@
 //! Gives a load up for good: puts right what it left in the targets.
 
 use super::targets::Found;
-use super::{Ended, scratch, shown, targets};
+use super::{Ended, apart_from, scratch, shown, targets};
 use crate::checkpoint::{self, Checkpoint, Lock, Status};
 use crate::config::Job;
 use crate::error::{Error, Kind, Result};
 use crate::marker::Marker;
 use crate::report::{AbandonReport, Tidied};
 use crate::sink::{Fault, Stop, abandon};
+use crate::source::Source;
 use crate::topology::Target;
 
 /// Puts deadlines right, removes markers, and at last the checkpoint.
 pub fn abandon(job: &Job, stop: &Stop) -> Result<Ended> {
+    // It may be gone by now; then none of its files can be lost.
+    if let Ok(source) = Source::open(&job.source) {
+        apart_from(&source, &job.checkpoint)?;
+    }
     let _lock = Lock::take(&job.checkpoint)?;
     let recorded = checkpoint::read(&job.checkpoint)?;
     let found = targets::inspect(job)?;

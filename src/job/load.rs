@@ -14,10 +14,10 @@ use super::run::Run;
 use super::scratch::{self, Scratch};
 use super::start::{self, Start};
 use super::targets::{self, Found};
-use super::{Ended, Wrap, now_ms, refusal, rehearsal, shown};
+use super::{Ended, Wrap, apart_from, now_ms, refusal, rehearsal, shown};
 use crate::checkpoint::{self, Status};
 use crate::command::deadline::{Clock, OFFSET_FAR_MS, OFFSET_NEAR_MS};
-use crate::config::{Job, same_file, would_overwrite};
+use crate::config::Job;
 use crate::counters::{Counters, LaneState};
 use crate::error::{Error, Kind, Result};
 use crate::feed::Plan;
@@ -64,8 +64,8 @@ pub fn load(job: &Job, stop: &Stop, pool: &ThreadPool, wrap: &Wrap<'_>) -> Ended
         Ok(source) => source,
         Err(error) => return in_truth(error, resumes).into(),
     };
-    if let Some(file) = source.files().find(|file| same_file(file, &job.checkpoint)) {
-        return would_overwrite("a file of the source", file).into();
+    if let Err(error) = apart_from(&source, &job.checkpoint) {
+        return error.into();
     }
     let names = targets::names(job);
     let mut load = Load {

@@ -14,11 +14,13 @@ mod start;
 mod targets;
 
 use std::io::IsTerminal;
+use std::path::Path;
 
-use crate::config::{Job, Mode, Output};
+use crate::config::{Job, Mode, Output, same_file, would_overwrite};
 use crate::error::{Error, Kind, Result};
 use crate::report::color_on;
 use crate::sink::{Sink, Stop};
+use crate::source::Source;
 
 /// What is to be printed, and how the run ended.
 #[derive(Debug)]
@@ -75,6 +77,14 @@ fn threads(job: &Job) -> Result<rayon::ThreadPool> {
                 .remedy("give a smaller number with --threads, or raise the limit on processes (ulimit -u)")
                 .caused_by(error)
         })
+}
+
+/// Refuses a checkpoint where a file of the source is.
+fn apart_from(source: &Source, checkpoint: &Path) -> Result<()> {
+    match source.files().find(|file| same_file(file, checkpoint)) {
+        Some(file) => Err(would_overwrite("a file of the source", file)),
+        None => Ok(()),
+    }
 }
 
 /// A report as the user wants it on stdout.

@@ -129,9 +129,12 @@ pub fn fit_to_go_on(
     }
     if has_some && info_field(info, "evicted_keys").is_some_and(|count| count != "0") {
         return Err(Fault::Fatal(
-            Error::new(Kind::Diverged, "a target has evicted keys since it was restarted, or promoted")
-                .place("target", name)
-                .remedy(format!("{NO_EVICTION}; then start over with --restart --flush-targets")),
+            Error::new(
+                Kind::Diverged,
+                "a target that was restarted or replaced has evicted keys since it was started",
+            )
+            .place("target", name)
+            .remedy(format!("{NO_EVICTION}; then start over with --restart --flush-targets")),
         ));
     }
     let now = self::takes(connection, info);

@@ -4,6 +4,7 @@ use super::{ROUNDS, assert_no_marks, stopped};
 use crate::drill::{self, Drill, Targets, mark, sessions, stat};
 use crate::scene::{Scene, assert_refused, keys_in, servers, started};
 use crate::support::compare::Snapshot;
+use crate::support::loader::{Output, Running};
 use crate::support::server::Server;
 use std::time::Duration;
 
@@ -41,46 +42,43 @@ fn deadlines_are_put_right_and_markers_removed() {
     drill.assert_loaded(&targets.masters);
 }
 
-#[test]
-fn it_can_be_killed_and_run_again() {
+/// Begins to give an interrupted load up, has that ended once the first deadlines are put right, and gives it up again;
+/// what both runs said.
+fn cut_short(more: &[&str], end: fn(Running) -> Output) -> (Output, Output) {
     let drill = Drill::of(&sessions(20_000, 0));
     let targets = Targets::new();
     drill.interrupt_at(&drill.loader_into(&targets), &targets, 0.3);
-    let abandon = drill.load(&targets).arg("--abandon");
+    let abandon = drill.load(&targets).arg("--abandon").args(more);
     targets.proxies[0].delay(Duration::from_millis(20));
     let deadlines = || stat(&targets.masters[0], "cmdstat_pexpireat", "calls");
     let before = deadlines();
     let mut run = abandon.spawn();
     run.wait_until("the first deadlines", || deadlines() > before);
-    run.kill9();
+    let first = end(run);
     targets.fast();
     assert!(targets.marks().iter().any(Option::is_some), "it was over at once");
-    abandon.run_ok();
+    let second = abandon.run_ok();
     assert_no_marks(&targets.marks());
     assert_right(&targets.masters);
+    (first, second)
+}
+
+#[test]
+fn it_can_be_killed_and_run_again() {
+    cut_short(&[], Running::kill9);
 }
 
 #[test]
 fn it_can_be_interrupted_and_run_again() {
-    let drill = Drill::of(&sessions(20_000, 0));
-    let targets = Targets::new();
-    drill.interrupt_at(&drill.loader_into(&targets), &targets, 0.3);
-    let abandon = drill.load(&targets).args(&["--abandon", "--json"]);
-    targets.proxies[0].delay(Duration::from_millis(20));
-    let deadlines = || stat(&targets.masters[0], "cmdstat_pexpireat", "calls");
-    let before = deadlines();
-    let mut run = abandon.spawn();
-    run.wait_until("the first deadlines", || deadlines() > before);
-    run.sigint();
-    let output = run.finish();
-    targets.fast();
-    assert_refused(&output, 9, &["a signal asked to stop", "run the same command again"]);
-    assert!(!output.stderr.contains("nothing was written"), "{output}");
-    let report: serde_json::Value = serde_json::from_str(&abandon.run_ok().stdout).expect("JSON");
+    let (first, second) = cut_short(&["--json"], |run| {
+        run.sigint();
+        run.finish()
+    });
+    assert_refused(&first, 9, &["a signal asked to stop", "run the same command again"]);
+    assert!(!first.stderr.contains("nothing was written"), "{first}");
+    let report: serde_json::Value = serde_json::from_str(&second.stdout).expect("JSON");
     assert_eq!(report["outcome"], "abandoned");
-    assert_eq!(report["targets"].as_array().map(Vec::len), Some(targets.masters.len()));
-    assert_no_marks(&targets.marks());
-    assert_right(&targets.masters);
+    assert_eq!(report["targets"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]

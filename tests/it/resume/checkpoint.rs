@@ -178,10 +178,25 @@ fn where_a_file_of_the_source_is() {
     let targets = servers(1);
     for file in [&incr, &base, &manifest] {
         let before = fs::read(file).expect("it");
-        let output = scene.load(&manifest, &targets).arg("--checkpoint").arg(file).run();
-        assert_refused(&output, 2, &["the checkpoint would overwrite"]);
-        assert_eq!(fs::read(file).expect("it"), before);
+        for abandon in [&[][..], &["--abandon"]] {
+            let loader = scene.load(&manifest, &targets).args(abandon).arg("--checkpoint").arg(file);
+            assert_refused(&loader.run(), 2, &["the checkpoint would overwrite"]);
+            assert_eq!(fs::read(file).expect("it"), before);
+        }
     }
+}
+
+/// What it links to is replaced, not the link.
+#[test]
+fn behind_a_link() {
+    let drill = Drill::mixed(drill::seed(222), ROUNDS / 10);
+    let targets = servers(3);
+    let (link, file) = (drill.dir().join("link"), drill.dir().join("file"));
+    fs::write(&file, "").expect("room");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    drill.loader().servers(&targets).arg("--checkpoint").arg(&link).run_ok();
+    assert!(link.is_symlink());
+    assert!(fs::read_to_string(&file).expect("the file").contains("\"status\": \"complete\""));
 }
 
 #[test]
